@@ -1,0 +1,42 @@
+"""pybreaker for fleets of workers: `import pybreaker_ext as pybreaker`."""
+
+from pybreaker import (
+    STATE_CLOSED,
+    STATE_HALF_OPEN,
+    STATE_OPEN,
+    CircuitBreakerListener,
+    CircuitBreakerState,
+    CircuitBreakerStorage,
+    CircuitClosedState,
+    CircuitHalfOpenState,
+    CircuitOpenState,
+)
+
+from pybreaker_ext.breaker import CircuitBreaker
+from pybreaker_ext.errors import CircuitBreakerError, FailedResult
+from pybreaker_ext.settings import Backoff
+from pybreaker_ext.snapshot import CircuitState, Snapshot
+from pybreaker_ext.storage.memory import CircuitMemoryStorage
+from pybreaker_ext.storage.redis import CircuitRedisStorage
+from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage
+
+__all__ = (
+    "STATE_CLOSED",
+    "STATE_HALF_OPEN",
+    "STATE_OPEN",
+    "Backoff",
+    "CircuitBreaker",
+    "CircuitBreakerError",
+    "CircuitBreakerListener",
+    "CircuitBreakerState",
+    "CircuitBreakerStorage",
+    "CircuitClosedState",
+    "CircuitHalfOpenState",
+    "CircuitMemoryStorage",
+    "CircuitOpenState",
+    "CircuitRedisStorage",
+    "CircuitSQLiteStorage",
+    "CircuitState",
+    "FailedResult",
+    "Snapshot",
+)

@@ -1,0 +1,130 @@
+"""Ask for a permit, report an outcome: what every protected call, block and stream is made of.
+
+What happens to the circuit is decided by the machine, behind `self._store.apply`; what a call's end
+means is judged in `outcome.py`; listeners are told by `notifier.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+from pybreaker_ext import settings
+from pybreaker_ext.control import CircuitControl
+from pybreaker_ext.errors import NO_PERMIT, STILL_OPEN, TRIAL_FAILED, TRIPPED, CircuitBreakerError
+from pybreaker_ext.machine import FAILURES, HALF_OPEN, OPEN, REJECTED, Decision, Event
+from pybreaker_ext.outcome import SUCCESS, Judge, Outcome, matches
+from pybreaker_ext.snapshot import in_seconds
+from pybreaker_ext.tokens import tokens
+
+
+class Permit(NamedTuple):
+    """What an admitted call carries until its outcome is reported."""
+
+    generation: int
+    #: Empty unless the call is a probe.
+    token: str
+    #: Which machine issued it: the shared store, or a stand-in (see `storage/outage.py`).
+    epoch: int
+
+
+class CircuitAdmission(CircuitControl):
+    """The ask and the report; `CircuitBreaker` runs functions between them."""
+
+    _judge: Judge
+
+    def is_system_error(self, exception: BaseException) -> bool:
+        """Tell whether `exception` is not excluded. Subclasses may override it, as in pybreaker."""
+        return not any(matches(exclusion, exception) for exclusion in self._excluded_exceptions)
+
+    def _ask(self, func: Any, args: Any, kwargs: Any) -> Permit:
+        """Return a permit for one call, or raise; then tell `before_call`."""
+        permit = self._admitted()
+        try:
+            self._notifier.tell(self, "before_call", func, *args, **kwargs)
+        except BaseException:  # not an Exception: Ctrl-C in a hook
+            self._give_back(permit)
+            raise
+        return permit
+
+    def _admitted(self) -> Permit:
+        token = tokens.new()
+        decision = self._store.apply(Event("ask", token), self._policy)
+        self._notifier.notice(self, decision)
+        if decision.verdict == REJECTED:
+            raise self._rejection(decision)
+        record = decision.after
+        return Permit(record.generation, token if record.state == HALF_OPEN else "", decision.epoch)
+
+    def _rejection(self, decision: Decision) -> CircuitBreakerError:
+        error = self._error(STILL_OPEN if decision.after.state == OPEN else NO_PERMIT, decision)
+        self._notifier.tell(self, "rejected", error)
+        return error
+
+    def _error(self, message: str, decision: Decision) -> CircuitBreakerError:
+        return CircuitBreakerError(
+            message,
+            breaker_name=self._name,
+            state=decision.after.state,
+            retry_after=in_seconds(decision.retry_after),
+            reason=decision.after.reason,
+        )
+
+    def _succeeded(self, permit: Permit) -> None:
+        """Report that a call ended well."""
+        self._settle(permit, SUCCESS)
+
+    def _ended(self, permit: Permit, result: object) -> None:
+        """Report a call that returned; its result is the caller's whatever it means."""
+        self._settle(permit, self._judge.result(result))
+
+    def _failed(self, permit: Permit, error: BaseException) -> None:
+        """Report a call that raised.
+
+        Raises:
+            CircuitBreakerError: The error opened the circuit, and `throw_new_error_on_trip` is set.
+        """
+        decision = self._settle(permit, self._judge.error(error, self.is_system_error))
+        if decision is not None and self._throw_new_error_on_trip and _tripped(decision):
+            message = TRIAL_FAILED if decision.old_state == HALF_OPEN else TRIPPED
+            raise self._error(message, decision) from error
+
+    def _give_back(self, permit: Permit) -> None:
+        """Return a permit that was not used; listeners are told nothing."""
+        if permit.token:
+            self._store.apply(Event("neutral", permit.token, permit.generation, epoch=permit.epoch), self._policy)
+
+    def _settle(self, permit: Permit, outcome: Outcome) -> Decision | None:
+        """Report an outcome and tell the listeners; None when there was nothing to report."""
+        if outcome.kind == "neutral" and not permit.token:
+            self._notifier.tell(self, "neutral", outcome.error)
+            return None
+        decision = self._store.apply(_report(permit, outcome), self._policy)
+        self._tell(outcome, decision)
+        return decision
+
+    def _tell(self, outcome: Outcome, decision: Decision) -> None:
+        """Tell in pybreaker's order: a failure before the change it makes, a success after it."""
+        if outcome.kind == "success":
+            self._notifier.notice(self, decision)
+            self._notifier.tell(self, "success")
+            return
+        hook = "failure" if outcome.kind == "failure" else "neutral"
+        self._notifier.tell(self, hook, outcome.error)
+        self._notifier.notice(self, decision)
+
+
+def _report(permit: Permit, outcome: Outcome) -> Event:
+    return Event(
+        outcome.kind,
+        permit.token,
+        permit.generation,
+        settings.milliseconds(outcome.duration),
+        random.random() if outcome.kind == "failure" else 0.0,  # noqa: S311
+        permit.epoch,
+    )
+
+
+def _tripped(decision: Decision) -> bool:
+    """Tell whether this failure opened the circuit; a hold's caller keeps its own error."""
+    return decision.after.generation != decision.old_generation and decision.after.reason == FAILURES

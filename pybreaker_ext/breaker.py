@@ -1,0 +1,212 @@
+"""The circuit breaker around a function: ask, run, report. Between ask and report nothing is held."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import AbstractContextManager
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+
+from pybreaker_ext import settings
+from pybreaker_ext.admission import CircuitAdmission, Permit
+from pybreaker_ext.kinds import GENERATOR, PLAIN, kind_of
+from pybreaker_ext.outcome import Judge
+from pybreaker_ext.streams import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CircuitBreaker(CircuitAdmission):
+    """Stops calls to a backend that keeps failing, and lets a few probes find out when it is well.
+
+    All workers that use the same storage share one circuit. No lock, transaction or script is
+    held while the protected function runs.
+
+    Args:
+        fail_max: Consecutive failures that open the circuit; at least 1.
+        reset_timeout: Seconds for which the circuit stays open before it is probed; 0 or more.
+        success_threshold: Successful probes that close the circuit; at least 1.
+        exclude: Exception types and predicates `exc -> bool` that count as a success.
+        listeners: Objects with any of the hooks of `pybreaker.CircuitBreakerListener`, and
+            optionally `rejected(cb, error)` and `neutral(cb, exc)`.
+        state_storage: Where the circuit is kept; a new `CircuitMemoryStorage` by default.
+        name: Told in errors and logs.
+        throw_new_error_on_trip: Whether the call that opens the circuit raises
+            `CircuitBreakerError` (with the call's error as `__cause__`) instead of its own error.
+        include: If given, only these exception types and predicates count as failures; all other
+            exceptions are neutral.
+        ignore: Exception types and predicates that count as nothing.
+        failure_result: Tells whether a result is a failure. The caller still gets the result.
+        hold_for: Returns the seconds for which the backend asked to be left alone (Retry-After),
+            or anything but a positive, finite number when it didn't.
+        half_open_max_calls: Probes that may be out at once, in the whole fleet; at least 1.
+        probe_timeout: Seconds after which a probe that has not reported makes room for another
+            one; above 0. Longer than the slowest healthy call.
+        backoff: How much longer each further trip keeps the circuit open; None: not at all.
+        max_staleness: Seconds for which a decision may rely on what this object saw last; 0 or
+            more. At present every decision asks the store, which satisfies any value.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        fail_max: int = 5,
+        reset_timeout: float = 60,
+        success_threshold: int = 1,
+        exclude: Iterable[Any] | None = None,
+        listeners: Sequence[Any] | None = None,
+        state_storage: Any = None,
+        name: str | None = None,
+        throw_new_error_on_trip: bool = True,  # noqa: FBT001, FBT002  pybreaker's own signature
+        *,
+        include: Iterable[Any] | None = None,
+        ignore: Iterable[Any] | None = None,
+        failure_result: Callable[[Any], Any] | None = None,
+        hold_for: Callable[[BaseException], Any] | None = None,
+        half_open_max_calls: int = 1,
+        probe_timeout: float = 30.0,
+        backoff: settings.Backoff | None = None,
+        max_staleness: float = 0.1,
+    ) -> None:
+        super().__init__(
+            fail_max,
+            reset_timeout,
+            success_threshold,
+            state_storage,
+            name,
+            listeners,
+            half_open_max_calls=half_open_max_calls,
+            probe_timeout=probe_timeout,
+            backoff=backoff,
+            max_staleness=max_staleness,
+        )
+        self._throw_new_error_on_trip = throw_new_error_on_trip
+        self._excluded_exceptions = settings.matchers("exclude", exclude)
+        self._judge = Judge(
+            settings.matchers("include", include),
+            settings.matchers("ignore", ignore),
+            settings.function("failure_result", failure_result),
+            settings.function("hold_for", hold_for),
+        )
+
+    def call(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        """Call `func` if the circuit lets it, and count how it ended.
+
+        Returns:
+            What `func` returns. For a generator function: a guarded generator, which is admitted
+            at its first `next` and counts when it ends.
+
+        Raises:
+            CircuitBreakerError: The call was rejected, or its failure has opened the circuit.
+        """
+        kind = kind_of(func)
+        if kind is GENERATOR:
+            return cast("R", self._guard(func, args, kwargs))
+        if kind is not PLAIN:
+            message = f"{func!r} is a {kind} function, which is not supported yet"
+            raise TypeError(message)
+        permit = self._ask(func, args, kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except BaseException as error:
+            self._failed(permit, error)
+            raise
+        if type(result) is GeneratorType:
+            return cast("R", self._guard_made(permit, result))
+        self._ended(permit, result)
+        return result
+
+    def calling(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Return a context manager that protects the block of a `with` statement like a call.
+
+        Raises:
+            CircuitBreakerError: On entering: rejected. On leaving: the block's error has opened
+                the circuit.
+        """
+        return _Block(self)
+
+    @overload  # type: ignore[override]
+    def __call__(self, func: Callable[P, R], /) -> Callable[P, R]: ...
+
+    @overload
+    def __call__(self, /, **options: bool) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    def __call__(self, func: Any = None, /, **options: bool) -> Any:
+        """Protect a function: `@breaker` or `@breaker()`."""
+        if options.pop("__pybreaker_call_async", False):
+            message = "Tornado coroutines are not supported yet"
+            raise TypeError(message)
+        if options:
+            message = f"the decorator takes no argument {next(iter(options))!r}"
+            raise TypeError(message)
+        return self.protect if func is None else self.protect(func)
+
+    def protect(self, func: Callable[P, R]) -> Callable[P, R]:
+        """Return `func` protected by this breaker, with its own signature.
+
+        Raises:
+            TypeError: `func` is nothing that can be called.
+        """
+        if isinstance(func, (staticmethod, classmethod)):
+            return cast("Callable[P, R]", type(func)(self.protect(func.__func__)))
+        if not callable(func):
+            message = f"only a function can be protected, not {func!r}"
+            raise TypeError(message)
+        kind = kind_of(func)
+        if kind is GENERATOR:
+            return cast("Callable[P, R]", self._protected_generator(func))
+        if kind is not PLAIN:
+            message = f"{func!r} is a {kind} function, which is not supported yet"
+            raise TypeError(message)
+
+        @functools.wraps(func)
+        def protected(*args: P.args, **kwargs: P.kwargs) -> R:
+            return self.call(func, *args, **kwargs)
+
+        return protected
+
+    def _protected_generator(self, func: Any) -> Any:
+        @functools.wraps(func)
+        def protected(*args: Any, **kwargs: Any) -> Any:
+            return (yield from self._guard(func, args, kwargs))
+
+        return protected
+
+    def _guard(self, func: Any, args: Any, kwargs: Any) -> Any:
+        return guarded(self, lambda: self._ask(func, args, kwargs), lambda: func(*args, **kwargs))
+
+    def _guard_made(self, permit: Permit, generator: Any) -> Any:
+        """Guard a generator that a plain function returned; its permit is for its first `next`.
+
+        Nobody knows whether that will come, so the permit is given back until then.
+        """
+        self._give_back(permit)
+        return guarded(self, self._admitted, lambda: generator)
+
+
+class _Block(AbstractContextManager[None]):
+    """The context manager of `calling`."""
+
+    __slots__ = ("_breaker", "_permit")
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+
+    def __enter__(self) -> None:
+        self._permit = self._breaker._ask(self._breaker.calling, (), {})  # noqa: SLF001  the breaker's other half
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._breaker._succeeded(self._permit)  # noqa: SLF001
+        else:
+            self._breaker._failed(self._permit, error)  # noqa: SLF001

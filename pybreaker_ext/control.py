@@ -1,0 +1,223 @@
+"""A circuit from the operator's side: its settings, what it looks like, and how to set it by hand."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pybreaker
+
+from pybreaker_ext import settings
+from pybreaker_ext.forks import renew_after_fork
+from pybreaker_ext.machine import Decision, Event, Policy
+from pybreaker_ext.notifier import Notifier, state_object
+from pybreaker_ext.snapshot import Snapshot, in_seconds, snapshot_of
+from pybreaker_ext.storage.adapter import adapted
+from pybreaker_ext.storage.classic import ReadableStorage
+from pybreaker_ext.storage.memory import CircuitMemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pybreaker_ext.storage import Storage
+
+
+class CircuitControl(pybreaker.CircuitBreaker):
+    """Settings, readings and manual control; `CircuitBreaker` adds the calls."""
+
+    def __init__(
+        self,
+        fail_max: int,
+        reset_timeout: float,
+        success_threshold: int,
+        state_storage: Any,
+        name: str | None,
+        listeners: Iterable[Any] | None,
+        *,
+        half_open_max_calls: int,
+        probe_timeout: float,
+        backoff: settings.Backoff | None,
+        max_staleness: float,
+    ) -> None:
+        # pybreaker's __init__ isn't called, because it reads the storage. What its own methods
+        # use of its attributes is here and in `CircuitBreaker`.
+        self._state_storage = CircuitMemoryStorage() if state_storage is None else state_storage
+        self._fail_max = settings.whole_number("fail_max", fail_max)
+        self._reset_timeout = settings.seconds("reset_timeout", reset_timeout)
+        self._success_threshold = settings.whole_number("success_threshold", success_threshold)
+        self._listeners = settings.listeners(listeners)
+        self._name = name
+
+        self._half_open_max_calls = settings.whole_number("half_open_max_calls", half_open_max_calls)
+        self._probe_timeout = settings.positive_seconds("probe_timeout", probe_timeout)
+        self._backoff = settings.backoff(backoff)
+        self._max_staleness = settings.seconds("max_staleness", max_staleness)
+        self._policy = self._new_policy()
+        self._store: Storage = _storage(self._state_storage)
+        self._notifier = Notifier()
+        self.renew_after_fork()
+        renew_after_fork(self)
+
+    def __repr__(self) -> str:
+        """Name the breaker and its settings, without I/O."""
+        return (
+            f"<{type(self).__name__} name={self._name!r} fail_max={self._fail_max} "
+            f"reset_timeout={self._reset_timeout:g} success_threshold={self._success_threshold}>"
+        )
+
+    def renew_after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may have held."""
+        self._lock = threading.RLock()  # pybreaker's, of the lists of listeners and exclusions only
+
+    @property
+    def fail_max(self) -> int:
+        """Consecutive failures that open the circuit. A new value holds from the next decision on.
+
+        Raises:
+            TypeError: When set to something else than a whole number.
+            ValueError: When set below 1.
+        """
+        return self._fail_max
+
+    @fail_max.setter
+    def fail_max(self, number: int) -> None:
+        self._fail_max = settings.whole_number("fail_max", number)
+        self._policy = self._new_policy()
+
+    @property
+    def reset_timeout(self) -> float:
+        """Seconds for which the circuit stays open. A new value holds from the next trip on.
+
+        Raises:
+            TypeError: When set to something else than a number.
+            ValueError: When set to a negative or infinite number.
+        """
+        return self._reset_timeout
+
+    @reset_timeout.setter
+    def reset_timeout(self, timeout: float) -> None:
+        self._reset_timeout = settings.seconds("reset_timeout", timeout)
+        self._policy = self._new_policy()
+
+    @property
+    def success_threshold(self) -> int:
+        """Successful probes that close the circuit. A new value holds from the next decision on.
+
+        Raises:
+            TypeError: When set to something else than a whole number.
+            ValueError: When set below 1.
+        """
+        return self._success_threshold
+
+    @success_threshold.setter
+    def success_threshold(self, threshold: int) -> None:
+        self._success_threshold = settings.whole_number("success_threshold", threshold)
+        self._policy = self._new_policy()
+
+    def _new_policy(self) -> Policy:
+        reset_timeout = settings.milliseconds(self._reset_timeout)
+        backoff = self._backoff
+        return Policy(
+            fail_max=self._fail_max,
+            reset_timeout=reset_timeout,
+            success_threshold=self._success_threshold,
+            half_open_max_calls=self._half_open_max_calls,
+            probe_timeout=max(1, settings.milliseconds(self._probe_timeout)),
+            multiplier=float(backoff.multiplier) if backoff else 1.0,
+            maximum=settings.milliseconds(backoff.maximum) if backoff else reset_timeout,
+            jitter=float(backoff.jitter) if backoff else 0.0,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return one consistent look at the circuit. Changes nothing; one round trip with Redis."""
+        return snapshot_of(self._name, self._read())
+
+    @property
+    def current_state(self) -> str:
+        """The circuit's state in the store: `closed`, `open` or `half-open`."""
+        return self._read().after.state
+
+    @property
+    def state(self) -> Any:
+        """The state as pybreaker's object, which has a `name`.
+
+        Reading it tells the listeners of a change that another worker has made. Setting it to a
+        state's name is the same as calling `open()`, `half_open()` or `close()`.
+        """
+        decision = self._read()
+        self._notifier.notice(self, decision)
+        return state_object(self, decision.after.state)
+
+    @state.setter
+    def state(self, name: str) -> None:
+        methods: dict[str, Callable[[], object]] = {
+            "closed": self.close,
+            "open": self.open,
+            "half-open": self.half_open,
+        }
+        if name not in methods:
+            message = f"state must be 'closed', 'open' or 'half-open', not {name!r}"
+            raise ValueError(message)
+        methods[name]()
+
+    @property
+    def fail_counter(self) -> int:
+        """Consecutive failures, of all workers."""
+        return self._read().after.fail_counter
+
+    @property
+    def success_counter(self) -> int:
+        """Successes since the circuit went half-open, of all workers."""
+        return self._read().after.success_counter
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the next call may be admitted: 0.0 when one may, `math.inf` for never."""
+        return in_seconds(self._read().retry_after)
+
+    def open(self, duration: float | None = None) -> bool:
+        """Open the circuit for `duration` seconds: all calls are rejected.
+
+        Args:
+            duration: Seconds, 0 or more; `reset_timeout` by default, `math.inf` until somebody
+                closes it. No back-off and no jitter apply.
+
+        Returns:
+            `throw_new_error_on_trip`, as pybreaker's does.
+
+        Raises:
+            TypeError: `duration` is no number.
+            ValueError: `duration` is negative or not a number.
+        """
+        time = self._reset_timeout if duration is None else settings.duration("duration", duration)
+        self._set(Event("open", duration=settings.milliseconds(time)))
+        return self._throw_new_error_on_trip
+
+    def half_open(self) -> None:
+        """Half-open the circuit: probes are admitted, a failing one opens it."""
+        self._set(Event("half_open"))
+
+    def close(self) -> None:
+        """Close the circuit: all counters start again."""
+        self._set(Event("close"))
+
+    def reset(self) -> None:
+        """Make the circuit as if never used: in its storage's first state, with nothing counted."""
+        self._set(Event("reset"))
+
+    def _read(self) -> Decision:
+        return self._store.apply(Event("read"), self._policy)
+
+    def _set(self, event: Event) -> None:
+        self._notifier.notice(self, self._store.apply(event, self._policy))
+
+
+def _storage(given: Any) -> Storage:
+    """Return `given` as a storage that has our one verb."""
+    if isinstance(given, ReadableStorage) or callable(getattr(type(given), "apply", None)):
+        storage: Storage = given
+        return storage
+    if isinstance(given, pybreaker.CircuitBreakerStorage) or hasattr(type(given), "increment_counter"):
+        return adapted(given)
+    message = f"state_storage must be a pybreaker.CircuitBreakerStorage or None, not {given!r}"
+    raise TypeError(message)

@@ -1,0 +1,97 @@
+"""Tells one breaker's listeners what happened: one hook at a time, changes in their order."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import pybreaker
+
+from pybreaker_ext.forks import renew_after_fork
+from pybreaker_ext.machine import CLOSED, HALF_OPEN, OPEN
+
+if TYPE_CHECKING:
+    from pybreaker_ext.machine import Decision
+
+logger = logging.getLogger("pybreaker_ext.listeners")
+
+_STATES: Final = {
+    CLOSED: pybreaker.CircuitClosedState,
+    OPEN: pybreaker.CircuitOpenState,
+    HALF_OPEN: pybreaker.CircuitHalfOpenState,
+}
+
+
+def state_object(breaker: Any, name: str) -> Any:
+    """Return pybreaker's object for a state."""
+    return _STATES[name](breaker, None, notify=False)
+
+
+class Notifier:
+    """Remembers what its breaker's listeners were told last.
+
+    The lock is re-entrant: a hook may read the state or call the breaker again.
+    """
+
+    def __init__(self) -> None:
+        #: Epoch, generation and state of the last record seen; None before the first.
+        self._told: tuple[int, int, str] | None = None
+        self._changes: deque[tuple[str, str]] = deque()
+        self._telling = False
+        self.renew_after_fork()
+        renew_after_fork(self)
+
+    def renew_after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may have held."""
+        self._lock = threading.RLock()
+        self._telling = False
+
+    def tell(self, breaker: Any, hook: str, /, *args: Any, **kwargs: Any) -> None:
+        """Call a hook of every listener that has it."""
+        if not breaker.listeners:
+            return
+        with self._lock:
+            for listener in breaker.listeners:
+                _run(listener, hook, breaker, args, kwargs)
+
+    def notice(self, breaker: Any, decision: Decision) -> None:
+        """Tell the changes that a decision shows: one that others made, then one that it made itself."""
+        found = (decision.epoch, decision.old_generation, decision.old_state)
+        made = (decision.epoch, decision.after.generation, decision.after.state)
+        if self._told == made:
+            return
+        with self._lock:
+            for seen in (found, made):
+                self._see(seen)
+            if not self._telling:
+                self._tell_changes(breaker)
+
+    def _see(self, seen: tuple[int, int, str]) -> None:
+        told = self._told
+        if told is not None and seen[:2] <= told[:2]:
+            return  # this news is old
+        self._told = seen
+        if told is not None and told[2] != seen[2]:
+            self._changes.append((told[2], seen[2]))
+
+    def _tell_changes(self, breaker: Any) -> None:
+        """Tell the changes one after the other, also those that hooks make meanwhile."""
+        self._telling = True
+        try:
+            while self._changes:
+                old, new = self._changes.popleft()
+                self.tell(breaker, "state_change", state_object(breaker, old), state_object(breaker, new))
+        finally:
+            self._telling = False
+
+
+def _run(listener: Any, hook: str, breaker: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    function = getattr(listener, hook, None)
+    if function is None:  # `rejected` and `neutral` are optional
+        return
+    try:
+        function(breaker, *args, **kwargs)
+    except Exception:
+        logger.exception("The %s hook of %s failed", hook, type(listener).__name__)

@@ -1,0 +1,101 @@
+"""Judges how a call ended: success, failure, neutral or hold."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pybreaker_ext.errors import FailedResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+logger = logging.getLogger("pybreaker_ext.outcome")
+
+
+class Outcome(NamedTuple):
+    """What a call's end means for the circuit."""
+
+    #: `success`, `failure`, `neutral` or `hold`.
+    kind: str
+    #: What the `failure` and `neutral` hooks are told.
+    error: BaseException | None = None
+    #: Seconds, of a hold.
+    duration: float = 0.0
+
+
+SUCCESS: Final = Outcome("success")
+
+
+class Judge:
+    """One breaker's rules, in the order in which they apply.
+
+    Args:
+        include: If there are any, everything else is neutral.
+        ignore: Neutral.
+        failure_result: Whether a result is a failure.
+        hold_for: Seconds for which the backend asked to be left alone, or anything else for none.
+    """
+
+    def __init__(
+        self,
+        include: Sequence[Any],
+        ignore: Sequence[Any],
+        failure_result: Callable[[Any], Any] | None,
+        hold_for: Callable[[BaseException], Any] | None,
+    ) -> None:
+        self._include = include
+        self._ignore = ignore
+        self._failure_result = failure_result
+        self._hold_for = hold_for
+
+    def error(self, error: BaseException, is_system_error: Callable[[Any], bool]) -> Outcome:
+        """Judge a call that ended with an exception.
+
+        `is_system_error` says whether it is not excluded; it is pybreaker's hook for subclasses.
+        """
+        if not isinstance(error, Exception):  # cancellation, Ctrl-C, exit, a closed generator
+            return Outcome("neutral", error)
+        try:
+            return self._exception(error, is_system_error)
+        except Exception:
+            logger.exception("A rule failed to judge %s, which counts as a failure", type(error).__name__)
+            return Outcome("failure", error)
+
+    def result(self, result: object) -> Outcome:
+        """Judge a call that ended with a result."""
+        if self._failure_result is None:
+            return SUCCESS
+        try:
+            failed = bool(self._failure_result(result))
+        except Exception:
+            logger.exception("failure_result failed to judge a result, which counts as a failure")
+            failed = True
+        return Outcome("failure", FailedResult(result)) if failed else SUCCESS
+
+    def _exception(self, error: Exception, is_system_error: Callable[[Any], bool]) -> Outcome:
+        if self._hold_for is not None:
+            duration = self._hold_for(error)
+            if _is_hold(duration):
+                return Outcome("hold", error, float(duration))
+        if any(matches(matcher, error) for matcher in self._ignore):
+            return Outcome("neutral", error)
+        if not is_system_error(error):
+            return SUCCESS
+        if self._include and not any(matches(matcher, error) for matcher in self._include):
+            return Outcome("neutral", error)
+        return Outcome("failure", error)
+
+
+def matches(matcher: Any, error: BaseException) -> bool:
+    """Tell whether `error` is of the type, or satisfies the predicate."""
+    if isinstance(matcher, type):
+        return issubclass(type(error), matcher)
+    return bool(matcher(error))
+
+
+def _is_hold(duration: Any) -> bool:
+    if isinstance(duration, bool) or not isinstance(duration, (int, float)):
+        return False
+    return 0 < duration < math.inf

@@ -1,0 +1,172 @@
+"""Circuits of many machines, on the keys that pybreaker's own Redis storage uses."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import re
+from importlib import resources
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import pybreaker
+
+from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
+from pybreaker_ext.storage import permits
+from pybreaker_ext.storage.classic import ReadableStorage, check_state
+from pybreaker_ext.storage.link import link_to
+from pybreaker_ext.storage.outage import StandIn
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+logger = logging.getLogger("pybreaker_ext.storage")
+
+#: Microseconds on the server's clock, for keys.lua. Tests give the time instead.
+PRELUDE: Final = "local clock = redis.call('TIME')\nlocal now = clock[1] * 1000000 + clock[2]\n"
+
+#: What Redis Cluster takes for a hash tag: the first braces, when they hold something.
+TAG: Final = re.compile(r"[^{]*\{[^}]+\}", re.DOTALL)
+
+#: Its setters are used as they are.
+_plain: Any = pybreaker.CircuitRedisStorage
+
+
+@functools.cache
+def script(prelude: str = PRELUDE) -> str:
+    """Return the Lua program that applies one event."""
+    here = resources.files("pybreaker_ext.storage")
+    return "\n".join([prelude, *(here.joinpath(name).read_text("utf-8") for name in ("machine.lua", "keys.lua"))])
+
+
+class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
+    """Keeps one circuit in Redis, for any number of processes on any number of machines.
+
+    It works on the keys of `pybreaker.CircuitRedisStorage`, so plain pybreaker workers and
+    dashboards share the circuit; what pybreaker has no key for stands in one hash,
+    `[namespace:]pybreaker:ext`. Constructing does no I/O. Needs Redis 5 or newer.
+
+    Args:
+        state: The state of a circuit that Redis has nothing of: `"closed"`, `"open"` or `"half-open"`.
+        redis_object: A `redis.Redis` or `redis.RedisCluster`, with or without `decode_responses`.
+            Commands go through connections of our own, made from its settings, without retries.
+        namespace: Prefix of the keys, normally the circuit's name. Without one, all such storages
+            of one database share one circuit, as in pybreaker.
+        fallback_circuit_state: The state in which each process goes on by itself while Redis
+            can't be reached: `"closed"` counts and trips locally, `"open"` rejects.
+        cluster_mode: Whether to make the namespace a hash tag, so that a Redis Cluster keeps all
+            keys in one slot. A namespace that has a `{tag}` is used as it is.
+        async_redis: A `redis.asyncio` client for asyncio programs.
+        key_ttl: Seconds after which an idle circuit's keys expire, counted from when it isn't
+            open and no probe is out any more; None: never.
+
+    Raises:
+        TypeError: `namespace` is no text, `key_ttl` no number, `redis_object` is None.
+        ValueError: A state is none of the three, `namespace` is empty, `key_ttl` isn't above 0.
+    """
+
+    PRELUDE: ClassVar[str] = PRELUDE
+
+    def __init__(
+        self,
+        state: str,
+        redis_object: Any,
+        namespace: str | None = None,
+        fallback_circuit_state: str = CLOSED,
+        cluster_mode: bool = False,  # noqa: FBT001, FBT002  pybreaker's own signature
+        *,
+        async_redis: Any = None,
+        key_ttl: float | None = None,
+    ) -> None:
+        check_state("state", state)
+        check_state("fallback_circuit_state", fallback_circuit_state)
+        _check_namespace(namespace, tagged=cluster_mode)
+        if redis_object is None:
+            message = "redis_object must be a Redis client, not None"
+            raise TypeError(message)
+        self._key_ttl = _milliseconds(key_ttl)
+        self._async_redis = async_redis
+        super().__init__(state, redis_object, namespace, fallback_circuit_state, cluster_mode)
+        self._keys = [self._namespace(key) for key in ("state", "fail_counter", "success_counter", "opened_at", "ext")]
+        self._link = link_to(redis_object)
+        self._stand_in = StandIn(self._link.outage, str(fallback_circuit_state))
+        self._packed: tuple[Policy | None, str] = (None, "")
+        self._reported_strange: set[str] = set()
+
+    def apply(self, event: Event, policy: Policy) -> Decision:
+        """Apply one event atomically and return the decision."""
+        return self._stand_in.apply(self._attempt, event, policy)
+
+    def _attempt(self, event: Event, policy: Policy) -> Decision:
+        answer = self._link.run(script(self.PRELUDE), self._keys, self._arguments(event, policy))
+        return self._decision(answer)
+
+    def _arguments(self, event: Event, policy: Policy) -> list[str | int | float]:
+        """Return ARGV, as keys.lua describes it."""
+        known, packed = self._packed
+        if known is not policy:
+            packed = " ".join(map(str, (self._initial_state, *policy)))
+            self._packed = (policy, packed)
+        return [event.kind, packed, self._key_ttl, event.token, event.generation, event.duration, event.luck]
+
+    def _decision(self, answer: str | bytes) -> Decision:
+        """Take apart what keys.lua returned."""
+        words = (answer.decode() if isinstance(answer, bytes) else answer).split(" ")
+        verdict, wait, now, state, generation = words[:5]
+        generation_now, failures, successes, opened_at, open_until, trips = map(int, words[6:12])
+        reason, held, strange = ("" if word == "-" else word for word in words[12:])
+        after = Record(
+            words[5], generation_now, failures, successes, opened_at, open_until, trips, reason, permits.from_text(held)
+        )
+        if strange:
+            self._warn_of_strange(strange)
+        return Decision(verdict, state, int(generation), after, write=False, retry_after=int(wait), now=int(now))
+
+    def _warn_of_strange(self, names: str) -> None:
+        for name in set(names.split(",")) - self._reported_strange:
+            self._reported_strange.add(name)
+            logger.warning(
+                "Redis holds a value that is not understood, and treated as missing: %s of %s", name, self._keys[0]
+            )
+
+    def _initialize_redis_state(self, state: str) -> None:
+        """Do nothing: constructing does no I/O, and a missing record is a state like another."""
+
+    def _namespace(self, key: str) -> str:
+        name = super()._namespace(key)
+        if not self._cluster_mode or (self._namespace_name and TAG.match(self._namespace_name)):
+            return name
+        tagged = self._namespace_name or self.BASE_NAMESPACE
+        return name.replace(tagged, f"{{{tagged}}}", 1)
+
+    def _set_state(self, state: str) -> None:
+        _plain.state.fset(self, state)
+
+    def _set_opened_at(self, moment: datetime) -> None:
+        _plain.opened_at.fset(self, moment)
+
+
+def _check_namespace(namespace: str | None, *, tagged: bool) -> None:
+    if namespace is None:
+        return
+    if not isinstance(namespace, str):
+        message = f"namespace must be a text or None, not {namespace!r}"
+        raise TypeError(message)
+    if not namespace:
+        message = "namespace must not be empty, and it is ''; None uses pybreaker's keys without a prefix"
+        raise ValueError(message)
+    if tagged and namespace.startswith("}"):
+        message = f"namespace must not begin with '}}' with cluster_mode=True, and it is {namespace!r}"
+        raise ValueError(message)
+
+
+def _milliseconds(key_ttl: float | None) -> int:
+    if key_ttl is None:
+        return 0
+    if isinstance(key_ttl, bool) or not isinstance(key_ttl, (int, float)):
+        message = f"key_ttl must be a number of seconds or None, not {key_ttl!r}"
+        raise TypeError(message)
+    if not 0 < key_ttl < math.inf:
+        message = f"key_ttl must be a finite number of seconds above 0, or None, not {key_ttl!r}"
+        raise ValueError(message)
+    return math.ceil(key_ttl * 1000)

