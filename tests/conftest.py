@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import servers
+import stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,3 +32,22 @@ def redis_server(_redis_server: servers.RedisServer) -> servers.RedisServer:
     with _redis_server.client() as client:
         client.flushall()
     return _redis_server
+
+
+@pytest.fixture(params=stores.KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[stores.Store]:
+    """Each kind of store in turn, with a clock that stands still."""
+    server = request.getfixturevalue("redis_server") if request.param.startswith("redis") else None
+    opened = stores.open_store(request.param, tmp_path, server)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["redis", "redis, decoded", "fakeredis"])
+def redis_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[stores.RedisStore]:
+    """Each kind of Redis in turn, with a clock that stands still."""
+    server = request.getfixturevalue("redis_server") if request.param.startswith("redis") else None
+    opened = stores.open_store(request.param, tmp_path, server)
+    assert isinstance(opened, stores.RedisStore)
+    yield opened
+    opened.close()

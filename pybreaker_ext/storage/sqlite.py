@@ -14,7 +14,7 @@ import sqlite3
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
@@ -45,6 +45,11 @@ CREATE TABLE IF NOT EXISTS circuits (
     permits TEXT NOT NULL           -- token:lease end in milliseconds, ...
 )"""
 
+#: One row always comes back; its first column is SQLite's clock in microseconds since the epoch.
+SELECT: Final = """
+SELECT CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000, c.*
+FROM (SELECT 1) LEFT JOIN circuits AS c ON c.namespace = ?"""
+
 #: Events that often change nothing: a plain look decides them, without a write lock.
 QUIET: Final = frozenset({"ask", "success", "neutral", "renew", "read"})
 
@@ -67,9 +72,6 @@ class CircuitSQLiteStorage(ClassicStorage):
             `fallback_circuit_state` is no state.
     """
 
-    #: Microseconds since the epoch, as SQLite tells them. Tests put another expression here.
-    clock: ClassVar[str] = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000"
-
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -81,8 +83,6 @@ class CircuitSQLiteStorage(ClassicStorage):
         self._namespace = _check_namespace(namespace)
         self._file = _files.get(_check_path(path), _File)
         self._stand_in = StandIn(self._file.outage, check_state("fallback_circuit_state", fallback_circuit_state))
-        # One row always comes back, with the clock in it.
-        self._select = f"SELECT {self.clock}, c.* FROM (SELECT 1) LEFT JOIN circuits AS c ON c.namespace = ?"  # noqa: S608
 
     @property
     def namespace(self) -> str:
@@ -125,7 +125,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         self._stand_in.apply(attempt, Event("read"), Policy())
 
     def _load(self, connection: sqlite3.Connection) -> tuple[Record | None, int]:
-        row = connection.execute(self._select, (self._namespace,)).fetchone()
+        row = connection.execute(SELECT, (self._namespace,)).fetchone()
         if row[1] is None:
             return None, row[0]
         return Record._make((*row[2:10], permits.from_text(row[10]))), row[0]

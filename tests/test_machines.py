@@ -1,0 +1,319 @@
+"""The Python machine and the Lua machine are one machine, and it keeps its promises."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import fakeredis
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stores import RedisStore
+
+from pybreaker_ext import machine
+from pybreaker_ext.machine import DROPPED, FOREVER, SEEN, Decision, Event, Policy, Record, adopt, decide
+
+if TYPE_CHECKING:
+    from servers import RedisServer
+
+PACKAGE = Path(machine.__file__).parent
+
+
+def functions_of_python() -> list[str]:
+    found = inspect.getmembers(machine, inspect.isfunction)
+    own = [
+        (function.__code__.co_firstlineno, name) for name, function in found if function.__module__ == machine.__name__
+    ]
+    return [name for _, name in sorted(own)]
+
+
+def test_both_machines_have_the_same_functions_in_the_same_order() -> None:
+    lua = (PACKAGE / "storage" / "machine.lua").read_text()
+    assert re.findall(r"^local function (\w+)", lua, re.MULTILINE) == functions_of_python()
+
+
+def test_both_machines_handle_the_same_events() -> None:
+    lua = (PACKAGE / "storage" / "machine.lua").read_text()
+    table = lua[lua.index("HANDLERS = {") : lua.index("}", lua.index("HANDLERS = {"))]
+    assert dict(re.findall(r"(\w+) = (\w+),", table)) == {
+        kind: function.__name__ for kind, function in machine.HANDLERS.items()
+    }
+
+
+class Step(NamedTuple):
+    """One step of a history."""
+
+    what: str
+    #: Which of the permits that were handed out, or how long, or which state.
+    choice: int
+    amount: float
+
+
+REPORTS = ("success", "failure", "neutral", "hold", "renew")
+STEPS = st.builds(
+    Step,
+    st.sampled_from(
+        ("ask",) * 6 + ("ask again",) + REPORTS * 3 + ("open", "half_open", "close", "reset", "read")
+        + ("wait",) * 6 + ("jump", "lose", "lose ext", "lose state")
+        + ("foreign state", "foreign opening", "foreign count")
+    ),
+    st.integers(0, 40),
+    st.floats(0, 1, exclude_max=True),
+)  # fmt: skip
+POLICIES = st.builds(
+    Policy,
+    fail_max=st.integers(1, 4),
+    reset_timeout=st.sampled_from([0, 1, 1_000, 10_000, FOREVER]),
+    success_threshold=st.integers(1, 3),
+    half_open_max_calls=st.integers(1, 3),
+    probe_timeout=st.sampled_from([1, 100, 5_000]),
+    multiplier=st.sampled_from([1.0, 1.5, 2.0, 1e300]),
+    maximum=st.sampled_from([1, 16_000, 600_000, FOREVER]),
+    jitter=st.sampled_from([0.0, 0.1, 1.0]),
+)
+#: Milliseconds; small ones to hit the boundaries of the policies' times exactly.
+WAITS = (0, 1, 99, 100, 999, 1_000, 1_001, 4_999, 5_000, 10_000, 50_000, 100_000)
+STATES = ("closed", "open", "half-open")
+
+
+class PythonStore:
+    """The Python machine behind keys like Redis's, foreign writers and losses included."""
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+        self.state: str | None = None
+        self.opened: str | None = None
+        self.seen: tuple[str | None, str | None] = (None, None)
+        self.ours = False
+
+    def apply(self, event: Event, policy: Policy, now: int) -> Decision:
+        record, adopted = self._load(policy, now)
+        decision = decide(record, event, policy, now, adopted=adopted)
+        if decision.write:
+            self._save(record, decision.after)
+        return decision
+
+    def _load(self, policy: Policy, now: int) -> tuple[Record | None, bool]:
+        if self.state is None:
+            last = self.record.generation if self.record and self.ours else 0
+            return machine.missing("closed", now, last), True
+        known = self.record if self.record and self.ours else machine.missing(self.state, now)._replace(
+            fail_counter=self.record.fail_counter if self.record else 0,
+            success_counter=self.record.success_counter if self.record else 0,
+        )  # fmt: skip
+        seen_state, seen_opened = self.seen
+        if (
+            self.ours
+            and seen_state == self.state
+            and (self.state != "open" or (seen_opened or "") == (self.opened or ""))
+        ):
+            return known, False
+        opened_at = min(int(self.opened or 0) * 1000, FOREVER)
+        return adopt(known, self.state, opened_at, policy, now // 1000), True
+
+    def _save(self, before: Record | None, after: Record) -> None:
+        if before is None or after.opened_at != before.opened_at:
+            self.opened = str(after.opened_at // 1000) if after.opened_at else None
+        self.record, self.state, self.ours = after, after.state, True
+        self.seen = (self.state, self.opened)
+
+    def lose(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def lose_ext(self) -> None:
+        self.ours = False
+
+    def lose_state(self) -> None:
+        self.state = None
+
+    def foreign_count(self) -> None:
+        if self.record is not None and self.state is not None:
+            self.record = self.record._replace(fail_counter=self.record.fail_counter + 1)
+
+
+class Pair:
+    """One history, told to both machines."""
+
+    def __init__(self, store: RedisStore, policy: Policy) -> None:
+        self.python = PythonStore()
+        self.lua = store
+        self.policy = policy
+        self.permits: list[tuple[int, str]] = [(0, "never")]
+        self.asks = 0
+
+    @property
+    def now(self) -> int:
+        return self.lua.clock.now
+
+    def step(self, step: Step) -> None:
+        method = getattr(self, "_" + step.what.replace(" ", "_"), None)
+        if method is not None:
+            method(step)
+        elif step.what in REPORTS:
+            generation, token = self.permits[step.choice % len(self.permits)]
+            duration = WAITS[step.choice % len(WAITS)]
+            self.both(Event(step.what, token, generation, duration, step.amount))
+        else:
+            self.both(Event(step.what, duration=WAITS[step.choice % len(WAITS)]))
+
+    def both(self, event: Event) -> Decision:
+        expected = self.python.apply(event, self.policy, self.now)
+        actual = self.lua.storage.apply(event, self.policy)
+        assert actual._replace(write=False) == expected._replace(write=False), event
+        return expected
+
+    def _ask(self, step: Step) -> None:
+        self.asks += 1
+        self._asked(f"a{self.asks}")
+
+    def _ask_again(self, step: Step) -> None:
+        self._asked(self.permits[step.choice % len(self.permits)][1])
+
+    def _asked(self, token: str) -> None:
+        decision = self.both(Event("ask", token))
+        if decision.verdict == "admitted":
+            self.permits.append((decision.after.generation, token))
+
+    def _wait(self, step: Step) -> None:
+        self.lua.clock.now += WAITS[step.choice % len(WAITS)] * 1000 + 1
+
+    def _jump(self, step: Step) -> None:
+        self.lua.clock.now += round((step.amount - 0.5) * 7_200_000_000)
+
+    def _lose(self, step: Step) -> None:
+        self.python.lose()
+        self.lua.lose()
+
+    def _lose_ext(self, step: Step) -> None:
+        self.python.lose_ext()
+        self.lua.client.delete(self.lua.key("ext"))
+
+    def _lose_state(self, step: Step) -> None:
+        self.python.lose_state()
+        self.lua.client.delete(self.lua.key("state"))
+
+    def _foreign_state(self, step: Step) -> None:
+        state = STATES[step.choice % 3]
+        self.python.state = state
+        self.lua.client.set(self.lua.key("state"), state)
+
+    def _foreign_opening(self, step: Step) -> None:
+        """As plain pybreaker does it: first when, on its own clock, then what."""
+        opened = str((self.now // 1_000_000) + step.choice - 20)
+        self.python.opened = opened
+        self.lua.client.set(self.lua.key("opened_at"), opened)
+        self._foreign_state(step._replace(choice=1))
+
+    def _foreign_count(self, step: Step) -> None:
+        if self.python.record is not None and self.python.state is not None:
+            self.python.foreign_count()
+            self.lua.client.incr(self.lua.key("fail_counter"))
+
+
+def compare(client: Any, policy: Policy, steps: list[Step]) -> None:
+    pair = Pair(RedisStore(client), policy)
+    try:
+        for step in steps:
+            pair.step(step)
+        pair.both(Event("read"))
+    finally:
+        pair.lua.lose()
+
+
+@given(POLICIES, st.lists(STEPS, min_size=1, max_size=60))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_both_machines_say_the_same_on_redis(redis_server: RedisServer, policy: Policy, steps: list[Step]) -> None:
+    with redis_server.client() as client:
+        compare(client, policy, steps)
+
+
+@given(POLICIES, st.lists(STEPS, min_size=1, max_size=40))
+@settings(max_examples=25, deadline=None)
+def test_both_machines_say_the_same_on_fakeredis(policy: Policy, steps: list[Step]) -> None:
+    with fakeredis.FakeRedis() as client:
+        compare(client, policy, steps)
+
+
+@pytest.mark.slow
+@given(POLICIES, st.lists(STEPS, min_size=1, max_size=200))
+@settings(max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_both_machines_say_the_same_at_length(redis_server: RedisServer, policy: Policy, steps: list[Step]) -> None:
+    with redis_server.client() as client:
+        compare(client, policy, steps)
+
+
+OWN_STEPS = STEPS.filter(lambda step: not step.what.startswith(("foreign", "lose", "jump")))
+
+
+@given(POLICIES, st.lists(OWN_STEPS, min_size=1, max_size=80))
+@settings(max_examples=500, deadline=None)
+def test_the_machine_keeps_its_promises(policy: Policy, steps: list[Step]) -> None:
+    """Never more live leases than places, no admission while open, nothing from old generations."""
+    record: Record | None = None
+    now = 1_800_000_000_000_000
+    permits: list[tuple[int, str]] = [(0, "never")]
+    generations = set()
+    for number, step in enumerate(steps):
+        now += WAITS[step.choice % len(WAITS)] * 1000 + 1 if step.what == "wait" else 0
+        generation, token = permits[step.choice % len(permits)]
+        kind = {"wait": "read", "ask again": "ask"}.get(step.what, step.what)
+        if kind == "ask":
+            generation, token = 0, f"a{number}" if step.what == "ask" else token
+        event = Event(kind, token, generation, WAITS[step.choice % len(WAITS)], step.amount)
+        before = record
+        decision = decide(record, event, policy, now)
+        if decision.write:
+            record = decision.after
+        if record is None:
+            continue
+        changed = before is None or record.generation != before.generation
+        assert not changed or record.generation not in generations, "a generation came twice"
+        generations.add(record.generation)
+        assert machine.live(record, now // 1000)[0] <= policy.half_open_max_calls
+        assert record.state == "half-open" or not record.permits
+        if decision.verdict == "admitted":
+            permits.append((record.generation, token))
+            if before is not None and before.state == "open":
+                assert now // 1000 >= before.open_until
+        if kind in REPORTS and before is not None and generation != before.generation:
+            extended = record._replace(open_until=before.open_until, reason=before.reason)
+            assert record == before or (kind == "hold" and before.state == "open" and extended == before)
+        if decision.verdict in (DROPPED, SEEN):
+            assert record == before
+
+
+@given(POLICIES, st.lists(STEPS.filter(lambda step: "foreign" not in step.what), max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_a_healthy_backend_and_traffic_lead_to_closed(policy: Policy, steps: list[Step]) -> None:
+    """From any state that isn't "open until closed by hand"."""
+    policy = policy._replace(reset_timeout=min(policy.reset_timeout, 60_000), maximum=min(policy.maximum, 600_000))
+    store = PythonStore()
+    now = 1_800_000_000_000_000
+    permits: list[tuple[int, str]] = [(0, "never")]
+    for number, step in enumerate(steps):
+        if step.what in ("wait", "jump"):
+            now += WAITS[step.choice % len(WAITS)] * 1000 + 1
+        elif step.what.startswith("lose"):
+            store.lose()
+        else:
+            generation, token = permits[step.choice % len(permits)]
+            kind = "ask" if step.what == "ask again" else step.what
+            token = f"a{number}" if step.what == "ask" else token
+            decision = store.apply(
+                Event(kind, token, generation, WAITS[step.choice % len(WAITS)], step.amount), policy, now
+            )
+            if decision.verdict == "admitted":
+                permits.append((decision.after.generation, token))
+    for call in range(50):
+        decision = store.apply(Event("ask", f"healthy{call}"), policy, now)
+        if decision.verdict == "rejected":
+            assert decision.retry_after > 0
+            now += decision.retry_after * 1000
+            continue
+        decision = store.apply(Event("success", f"healthy{call}", decision.after.generation), policy, now)
+        if decision.after.state == "closed":
+            return
+    raise AssertionError(f"still {decision.after}")
