@@ -90,7 +90,7 @@ end
 local function load_hash()
   local found = redis.pcall('HMGET', KEYS[5], unpack(FIELDS))
   if found.err then
-    if not string.find(found.err, 'WRONGTYPE', 1, true) then
+    if not string.find(tostring(found.err), 'WRONGTYPE', 1, true) then
       redis.call('HMGET', KEYS[5], unpack(FIELDS)) -- fails again, with the server's own words
     end
     strange[#strange + 1] = 'ext'
@@ -120,6 +120,11 @@ end
 
 -- The record, taken from pybreaker's keys and our hash, and foreign writes adopted.
 local function load(keys, stored)
+  for i, name in ipairs({'state', 'fail_counter', 'success_counter'}) do
+    if not keys[i] and redis.call('EXISTS', KEYS[i]) == 1 then -- of another type
+      strange[#strange + 1] = name
+    end
+  end
   local state = keys[1] or nil
   if state and not STATES[state] then
     strange[#strange + 1], state = 'state', nil

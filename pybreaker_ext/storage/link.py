@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.connection import BlockingConnectionPool, ConnectionPool
 from redis.exceptions import MaxConnectionsError, RedisError
 from redis.retry import Retry
@@ -121,9 +122,9 @@ def _own_sentinel_pool(pool: Any) -> Any:
 
 def _own_cluster(given: RedisCluster) -> RedisCluster:
     settings = _without_retries(given.nodes_manager.connection_kwargs)
-    settings.pop("host", None)
-    settings.pop("port", None)
-    return RedisCluster(startup_nodes=list(given.nodes_manager.startup_nodes.values()), retry=_no_retries(), **settings)
+    known = given.nodes_manager.startup_nodes.values()
+    nodes = [ClusterNode(node.host, node.port) for node in known]  # type: ignore[no-untyped-call]
+    return RedisCluster(startup_nodes=nodes, **{k: v for k, v in settings.items() if k not in ("host", "port")})
 
 
 def _without_retries(settings: dict[str, Any]) -> dict[str, Any]:
