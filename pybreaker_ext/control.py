@@ -9,7 +9,7 @@ import pybreaker
 
 from pybreaker_ext import settings
 from pybreaker_ext.forks import renew_after_fork
-from pybreaker_ext.machine import Decision, Event, Policy
+from pybreaker_ext.machine import CLOSED, Decision, Event, Policy
 from pybreaker_ext.notifier import Notifier, state_object
 from pybreaker_ext.snapshot import Snapshot, in_seconds, snapshot_of
 from pybreaker_ext.storage.adapter import adapted
@@ -54,7 +54,7 @@ class CircuitControl(pybreaker.CircuitBreaker):
         self._max_staleness = settings.seconds("max_staleness", max_staleness)
         self._policy = self._new_policy()
         self._store: Storage = _storage(self._state_storage)
-        self._notifier = Notifier()
+        self._notifier = Notifier(self._first_look())
         self.renew_after_fork()
         renew_after_fork(self)
 
@@ -204,6 +204,12 @@ class CircuitControl(pybreaker.CircuitBreaker):
     def reset(self) -> None:
         """Make the circuit as if never used: in its storage's first state, with nothing counted."""
         self._set(Event("reset"))
+
+    def _first_look(self) -> str:
+        """Return the state to begin with: memory's own, else what a missing record is; no I/O."""
+        if isinstance(self._store, CircuitMemoryStorage):
+            return self._read().after.state
+        return str(getattr(self._store, "_initial_state", CLOSED))
 
     def _read(self) -> Decision:
         return self._store.apply(Event("read"), self._policy)

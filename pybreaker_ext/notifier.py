@@ -33,11 +33,14 @@ class Notifier:
     """Remembers what its breaker's listeners were told last.
 
     The lock is re-entrant: a hook may read the state or call the breaker again.
+
+    Args:
+        state: What listeners may take for the circuit's state before the breaker's first look.
     """
 
-    def __init__(self) -> None:
-        #: Epoch, generation and state of the last record seen; None before the first.
-        self._told: tuple[int, int, str] | None = None
+    def __init__(self, state: str) -> None:
+        #: Epoch, generation and state of the last record seen.
+        self._told = (-1, 0, state)
         self._changes: deque[tuple[str, str]] = deque()
         self._telling = False
         self.renew_after_fork()
@@ -70,10 +73,10 @@ class Notifier:
 
     def _see(self, seen: tuple[int, int, str]) -> None:
         told = self._told
-        if told is not None and seen[:2] <= told[:2]:
+        if seen[:2] <= told[:2]:
             return  # this news is old
         self._told = seen
-        if told is not None and told[2] != seen[2]:
+        if told[2] != seen[2]:
             self._changes.append((told[2], seen[2]))
 
     def _tell_changes(self, breaker: Any) -> None:
