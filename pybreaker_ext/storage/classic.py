@@ -32,6 +32,22 @@ def check_state(argument: str, state: str) -> str:
     return str(state)
 
 
+def check_namespace(namespace: str) -> str:
+    """Return `namespace`; raise TypeError or ValueError if it can't name a circuit."""
+    if not isinstance(namespace, str):
+        message = f"namespace must be a text, not {namespace!r}"
+        raise TypeError(message)
+    if not namespace:
+        message = "namespace must not be empty, not ''"
+        raise ValueError(message)
+    try:
+        namespace.encode()
+    except UnicodeEncodeError:
+        message = f"namespace must be a text that UTF-8 can encode, not {namespace!r}"
+        raise ValueError(message) from None
+    return namespace
+
+
 class ReadableStorage(pybreaker.CircuitBreakerStorage):
     """pybreaker's getters, by one read that changes nothing; its setters are for subclasses."""
 

@@ -13,7 +13,7 @@ import pybreaker
 
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
 from pybreaker_ext.storage import permits
-from pybreaker_ext.storage.classic import ReadableStorage, check_state
+from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, check_state
 from pybreaker_ext.storage.link import link_to
 from pybreaker_ext.storage.outage import StandIn
 
@@ -80,7 +80,10 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
     ) -> None:
         check_state("state", state)
         check_state("fallback_circuit_state", fallback_circuit_state)
-        _check_namespace(namespace, tagged=cluster_mode)
+        if namespace is not None:
+            check_namespace(namespace)
+            if cluster_mode:
+                _check_tag(namespace)
         if redis_object is None:
             message = "redis_object must be a Redis client, not None"
             raise TypeError(message)
@@ -146,16 +149,8 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         _plain.opened_at.fset(self, moment)
 
 
-def _check_namespace(namespace: str | None, *, tagged: bool) -> None:
-    if namespace is None:
-        return
-    if not isinstance(namespace, str):
-        message = f"namespace must be a text or None, not {namespace!r}"
-        raise TypeError(message)
-    if not namespace:
-        message = "namespace must not be empty, and it is ''; None uses pybreaker's keys without a prefix"
-        raise ValueError(message)
-    if tagged and namespace.startswith("}"):
+def _check_tag(namespace: str) -> None:
+    if namespace.startswith("}"):
         message = f"namespace must not begin with '}}' with cluster_mode=True, and it is {namespace!r}"
         raise ValueError(message)
 

@@ -20,7 +20,7 @@ from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED, DONE, Decision, Event, Policy, Record, decide, missing
 from pybreaker_ext.storage import permits
-from pybreaker_ext.storage.classic import ClassicStorage, check_state
+from pybreaker_ext.storage.classic import ClassicStorage, check_namespace, check_state
 from pybreaker_ext.storage.outage import Outage, StandIn
 from pybreaker_ext.storage.shared import SharedObjects
 
@@ -80,7 +80,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         fallback_circuit_state: str = CLOSED,
     ) -> None:
         super().__init__("sqlite")
-        self._namespace = _check_namespace(namespace)
+        self._namespace = check_namespace(namespace)
         self._file = _files.get(_check_path(path), _File)
         self._stand_in = StandIn(self._file.outage, check_state("fallback_circuit_state", fallback_circuit_state))
 
@@ -220,7 +220,7 @@ def _busy(error: BaseException) -> bool:
 
 
 def _check_path(path: str | os.PathLike[str]) -> str:
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         message = f"path must be a text or a path object, not {path!r}"
         raise TypeError(message)
@@ -228,13 +228,3 @@ def _check_path(path: str | os.PathLike[str]) -> str:
         message = f"path must name a file (CircuitMemoryStorage needs none), not {text!r}"
         raise ValueError(message)
     return os.path.realpath(text)
-
-
-def _check_namespace(namespace: str) -> str:
-    if not isinstance(namespace, str):
-        message = f"namespace must be a text, not {namespace!r}"
-        raise TypeError(message)
-    if not namespace:
-        message = "namespace must not be empty, and it is ''"
-        raise ValueError(message)
-    return namespace

@@ -1,0 +1,148 @@
+"""A pybreaker storage that a user wrote keeps working, as well as pybreaker's own API lets it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pybreaker
+import pytest
+
+from pybreaker_ext import CircuitBreaker, CircuitBreakerError
+
+
+class DictStorage(pybreaker.CircuitBreakerStorage):
+    """What a user might write: state in some database, whole seconds, every access noted."""
+
+    def __init__(self, row: dict[str, Any] | None = None) -> None:
+        super().__init__("dict")
+        self.row = row if row is not None else {"state": "closed", "failures": 0, "successes": 0, "opened_at": None}
+
+    @property
+    def state(self) -> str:
+        return self.row["state"]
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self.row["state"] = state
+
+    def increment_counter(self) -> None:
+        self.row["failures"] += 1
+
+    def reset_counter(self) -> None:
+        self.row["failures"] = 0
+
+    def increment_success_counter(self) -> None:
+        self.row["successes"] += 1
+
+    def reset_success_counter(self) -> None:
+        self.row["successes"] = 0
+
+    @property
+    def counter(self) -> int:
+        return self.row["failures"]
+
+    @property
+    def success_counter(self) -> int:
+        return self.row["successes"]
+
+    @property
+    def opened_at(self) -> datetime | None:
+        return self.row["opened_at"]
+
+    @opened_at.setter
+    def opened_at(self, moment: datetime) -> None:
+        self.row["opened_at"] = moment.replace(microsecond=0)
+
+
+def fail() -> None:
+    raise ZeroDivisionError
+
+
+def outcome(breaker: Any, function: Any) -> str:
+    try:
+        breaker.call(function)
+    except pybreaker.CircuitBreakerError as error:
+        return "tripped" if error.__cause__ else "rejected"
+    except ZeroDivisionError:
+        return "failed"
+    return "ok"
+
+
+@pytest.mark.parametrize("make", [DictStorage, lambda: pybreaker.CircuitMemoryStorage("closed")])
+def test_the_whole_circle(make: Any) -> None:
+    storage = make()
+    breaker = CircuitBreaker(fail_max=2, success_threshold=2, state_storage=storage)
+    assert [outcome(breaker, f) for f in (fail, int, fail, fail, int)] == [
+        "failed",
+        "ok",
+        "failed",
+        "tripped",
+        "rejected",
+    ]
+    assert (storage.state, storage.counter, storage.success_counter) == ("open", 2, 0)
+    assert abs((storage.opened_at - datetime.now(UTC)).total_seconds()) < 60
+    breaker.open(0)
+    assert outcome(breaker, int) == "ok"
+    assert (storage.state, storage.success_counter) == ("half-open", 1)
+    assert outcome(breaker, int) == "ok"
+    assert (storage.state, storage.counter, storage.success_counter) == ("closed", 0, 0)
+    assert breaker.snapshot().shared
+
+
+def test_one_probe_in_this_process() -> None:
+    breaker = CircuitBreaker(state_storage=DictStorage())
+    breaker.half_open()
+    with breaker.calling(), pytest.raises(CircuitBreakerError):
+        breaker.call(int)
+    assert breaker.current_state == "closed"
+
+
+def test_breakers_on_one_storage_object_share_the_circuit() -> None:
+    storage = DictStorage()
+    first, second = CircuitBreaker(state_storage=storage), CircuitBreaker(state_storage=storage)
+    first.half_open()
+    with first.calling():
+        assert outcome(second, int) == "rejected"
+
+
+def test_what_plain_pybreaker_writes_is_adopted() -> None:
+    row = DictStorage().row
+    plain = pybreaker.CircuitBreaker(fail_max=1, reset_timeout=60, state_storage=DictStorage(row))
+    ours = CircuitBreaker(reset_timeout=60, state_storage=DictStorage(row))
+    assert outcome(ours, int) == "ok"
+    with pytest.raises(pybreaker.CircuitBreakerError):
+        plain.call(fail)
+    assert outcome(ours, int) == "rejected"
+    assert 50 < ours.retry_after <= 60
+    row["opened_at"] = datetime.now(UTC) - timedelta(seconds=61)
+    assert outcome(ours, int) == "ok"
+    assert plain.call(lambda: 1) == 1
+    assert plain.current_state == "closed"
+
+
+def test_what_ours_writes_is_seen_by_plain_pybreaker() -> None:
+    row = DictStorage().row
+    ours = CircuitBreaker(fail_max=1, state_storage=DictStorage(row))
+    plain = pybreaker.CircuitBreaker(state_storage=DictStorage(row))
+    outcome(ours, fail)
+    with pytest.raises(pybreaker.CircuitBreakerError):
+        plain.call(int)
+
+
+def test_no_failure_is_lost_among_threads() -> None:
+    storage = DictStorage()
+    breaker = CircuitBreaker(fail_max=10_000, state_storage=storage)
+    threads = [threading.Thread(target=lambda: [outcome(breaker, fail) for _ in range(50)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert storage.counter == 400
+
+
+def test_a_strange_state_is_closed() -> None:
+    storage = DictStorage()
+    storage.row["state"] = "ajar"
+    assert outcome(CircuitBreaker(state_storage=storage), int) == "ok"

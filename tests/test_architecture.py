@@ -1,0 +1,84 @@
+"""The house's floor plan: which module may know which."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pybreaker_ext
+
+PACKAGE = Path(pybreaker_ext.__file__).parent
+
+#: What a module may import of ours when the program runs; storages know the machine, not the breaker.
+STORAGES = {"errors", "machine", "forks", "storage"}
+ALLOWED = {
+    "errors": set(),
+    "machine": set(),
+    "forks": set(),
+    "kinds": set(),
+    "streams": set(),
+    "outcome": {"errors"},
+    "settings": {"machine"},
+    "snapshot": {"machine"},
+    "tokens": {"forks"},
+    "notifier": {"machine", "forks"},
+    "storage": STORAGES,
+    "control": STORAGES | {"settings", "notifier", "snapshot"},
+    "admission": STORAGES | {"control", "outcome", "settings", "snapshot", "tokens"},
+    "breaker": STORAGES | {"admission", "kinds", "outcome", "settings", "streams"},
+}
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the rooms of ours that a module imports, except for type checking only."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pybreaker_ext":
+            names = [node.module] if "." in node.module else [f"pybreaker_ext.{alias.name}" for alias in node.names]
+            found |= {name.split(".")[1] for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {
+                (alias.name + ".").split(".")[1] for alias in node.names if alias.name.startswith("pybreaker_ext")
+            }
+    return found
+
+
+def test_arrows_point_one_way() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = room_of(path)
+        if room in ALLOWED:
+            assert imports_of(path) - {room} <= ALLOWED[room], path
+
+
+def test_nothing_imports_the_package_itself() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if room_of(path) not in ("__main__", "cli") and not room_of(path).startswith("demo"):
+            assert "" not in imports_of(path), path
+
+
+def test_the_core_needs_three_packages() -> None:
+    others = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                others |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                others.add(node.module.split(".")[0])
+    import sys  # noqa: PLC0415
+
+    assert others - set(sys.stdlib_module_names) - {"pybreaker_ext"} <= {"pybreaker", "redis", "structlog"}
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert list(pybreaker_ext.__all__) == sorted(pybreaker_ext.__all__, key=lambda name: (not name.isupper(), name))
+    for name in pybreaker_ext.__all__:
+        assert getattr(pybreaker_ext, name).__doc__ or name.startswith("STATE_"), name

@@ -1,0 +1,326 @@
+"""The README and the documentation are right: examples run, commands work, names exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import itertools
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import pybreaker_ext
+from pybreaker_ext.machine import CLOSED, HALF_OPEN, OPEN, Event, Policy, Record, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import servers
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = (README, *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts))
+
+FENCE = re.compile(r"^```(?P<language>\S+).*?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
+FILE_NAME = re.compile(r"# (\S+\.py)\n")
+
+
+class Block(NamedTuple):
+    """One fenced block of a page."""
+
+    page: Path
+    #: Of its first line of text, counted from 1.
+    line: int
+    language: str
+    text: str
+    #: The text block directly below it: what it must print. None: anything.
+    output: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    text = page.read_text("utf-8")
+    fences = list(FENCE.finditer(text))
+    for fence, below in itertools.zip_longest(fences, fences[1:]):
+        line = text.count("\n", 0, fence.start("text")) + 1
+        output = None
+        if below and below["language"] == "text" and not text[fence.end() : below.start()].strip():
+            output = below["text"]
+        yield Block(page, line, fence["language"], fence["text"], output)
+
+
+EXAMPLES = [block for page in PAGES for block in blocks_of(page) if block.language in ("python", "console")]
+
+
+class Run:
+    """Runs a page's examples from the first to the last, in one namespace and one directory."""
+
+    def __init__(self, directory: Path, substitute: Callable[[str], str]) -> None:
+        self._directory = directory
+        self._substitute = substitute
+        self._namespace: dict[str, Any] = {"__name__": "__example__"}
+        self._saved: set[str] = set()
+
+    def page(self, page: Path) -> dict[int, BaseException | None]:
+        """Return what was wrong with each example, by its line; nothing runs behind one that fails."""
+        errors: dict[int, BaseException | None] = {}
+        for block in blocks_of(page):
+            if block.language not in ("python", "console"):
+                continue
+            if any(errors.values()):
+                errors[block.line] = AssertionError(f"not run, because an example above it in {page.name} failed")
+                continue
+            try:
+                self._block(block)
+            except Exception as error:  # noqa: BLE001  the example's own test raises it
+                errors[block.line] = error
+            else:
+                errors[block.line] = None
+        assert not self._saved, f"no console block runs {self._saved}"
+        return errors
+
+    def _block(self, block: Block) -> None:
+        name = FILE_NAME.match(block.text)
+        if block.language == "console":
+            self._console(block.text)
+        elif name:
+            (self._directory / name[1]).write_text(self._substitute(block.text))
+            self._saved.add(name[1])
+        else:
+            printed = self._python(block)
+            assert block.output is None or tidy(block.output) == tidy(printed)
+
+    def _python(self, block: Block) -> str:
+        code = compile("\n" * (block.line - 1) + self._substitute(block.text), str(block.page), "exec")
+        known = set(self._namespace)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, self._namespace)  # noqa: S102  the examples are ours
+            for name in [name for name in self._namespace if name.startswith("test_") and name not in known]:
+                self._namespace[name]()
+        return printed.getvalue()
+
+    def _console(self, text: str) -> None:
+        for step in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, expected = step.partition("\n")
+            program, *arguments = shlex.split(command)
+            if program == "python":
+                self._saved.discard(arguments[0])
+                program = sys.executable
+            done = subprocess.run(
+                [program, *arguments], cwd=self._directory, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert (tidy(expected), 0) == (tidy(done.stdout), done.returncode), done.stderr
+
+
+def tidy(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def _errors_of_pages() -> dict[Path, dict[int, BaseException | None]]:
+    return {}
+
+
+@pytest.fixture
+def errors(
+    request: pytest.FixtureRequest,
+    block: Block,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    _errors_of_pages: dict[Path, dict[int, BaseException | None]],
+) -> dict[int, BaseException | None]:
+    """Errors of the block's page; the page is run when its first example is tested."""
+    if block.page not in _errors_of_pages:
+        monkeypatch.chdir(tmp_path)
+        _errors_of_pages[block.page] = Run(tmp_path, substitution(request, block.page)).page(block.page)
+    return _errors_of_pages[block.page]
+
+
+def substitution(request: pytest.FixtureRequest, page: Path) -> Callable[[str], str]:
+    """Return what puts the real server in the place of the documented one."""
+    if "redis.Redis" not in page.read_text("utf-8"):
+        return str
+    server: servers.RedisServer = request.getfixturevalue("redis_server")
+
+    def substitute(text: str) -> str:
+        text = text.replace("redis://localhost:6379/0", server.url)
+        text = text.replace("redis.Redis()", f"redis.Redis(host='127.0.0.1', port={server.port})")
+        assert ":6379" not in text
+        return text
+
+    return substitute
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=str)
+def test_every_example_runs_and_prints_what_it_says(block: Block, errors: dict[int, BaseException | None]) -> None:
+    error = errors[block.line]
+    if error is not None:
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("```python\nprint(1)\n```\n\n```text\n2\n```\n", AssertionError),
+        ("```python\n1 / 0\n```\n", ZeroDivisionError),
+        ("```python\ndef test_it():\n    assert False\n```\n", AssertionError),
+        ("```python\n# run.py\nprint(1)\n```\n\n```console\n$ python run.py\n2\n```\n", AssertionError),
+        ("```python\n# run.py\n1 / 0\n```\n\n```console\n$ python run.py\n```\n", AssertionError),
+    ],
+)
+def test_a_wrong_example_is_noticed(tmp_path: Path, text: str, error: type[Exception]) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"Some text.\n\n{text}")
+
+    found = Run(tmp_path, str).page(page)
+
+    assert [error] == [type(error) for error in found.values() if error is not None]
+
+
+def test_a_saved_file_that_nothing_runs_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\n# run.py\nprint(1)\n```\n")
+
+    with pytest.raises(AssertionError, match=r"no console block runs {'run.py'}"):
+        Run(tmp_path, str).page(page)
+
+
+def test_there_are_examples() -> None:
+    """A pattern that finds nothing would let everything pass."""
+    assert {README, DOCS / "tutorial.md"} <= {block.page for block in EXAMPLES}
+    assert len(EXAMPLES) > 20
+
+
+def commands_of(page: Path) -> list[str]:
+    """Return the commands that a page gives its reader."""
+    shell = (block.text for block in blocks_of(page) if block.language == "bash")
+    return [command for text in shell for command in text.strip().splitlines()]
+
+
+def commands_of_ci() -> list[str]:
+    lines = (line.strip() for line in (ROOT / ".ci" / "run").read_text("utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_readme_gives_two_commands_and_ci_runs_them() -> None:
+    see, check = commands_of(README)
+
+    assert see == "pip install . && python -m pybreaker_ext demo"
+    assert check in commands_of_ci()
+    assert any("python -m pybreaker_ext demo" in command for command in commands_of_ci())
+
+
+def test_ci_runs_what_developers_are_told_to_run() -> None:
+    commands = [command.removesuffix(" docs/_build/html") for command in commands_of(DOCS / "developing.md")]
+
+    missing = [command for command in commands if not any(run.startswith(command) for run in commands_of_ci())]
+
+    assert missing == ["python -m pytest -m slow", "bash .ci/run"]
+
+
+@pytest.mark.parametrize("name", pybreaker_ext.__all__)
+def test_every_public_name_is_in_the_reference(name: str) -> None:
+    reference = "\n".join(page.read_text("utf-8") for page in PAGES if page.parent == DOCS / "reference")
+
+    assert re.search(rf"\bpybreaker_ext\.{name}\b", reference)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    targets = (link["target"] for link in LINK.finditer(FENCE.sub("", page.read_text("utf-8"))))
+    files = [target.partition("#")[0] for target in targets if "://" not in target]
+
+    assert [target for target in files if target and not (page.parent / target).is_file()] == []
+
+
+def test_the_readme_links_to_the_documentation() -> None:
+    assert "(docs/index.md)" in README.read_text("utf-8")
+
+
+def rows_of(page: Path, heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading."""
+    below = page.read_text("utf-8").split(f"\n{heading}\n", 1)[1]
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), below.splitlines())
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in list(table)[2:]]
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        pybreaker_ext.CircuitBreaker,
+        pybreaker_ext.Backoff,
+        pybreaker_ext.CircuitMemoryStorage,
+        pybreaker_ext.CircuitSQLiteStorage,
+        pybreaker_ext.CircuitRedisStorage,
+    ],
+)
+def test_the_settings_page_has_every_argument_and_its_default(cls: type) -> None:
+    def shown(default: Any) -> str:
+        if default is inspect.Parameter.empty:
+            return "required"
+        return f"`time.{default.__name__}`" if callable(default) else f"`{default!r}`"
+
+    arguments = inspect.signature(cls).parameters.values()
+    documented = rows_of(DOCS / "reference" / "settings.md", f"## {cls.__name__}")
+
+    assert [[f"`{argument.name}`", shown(argument.default)] for argument in arguments] == [
+        row[:2] for row in documented
+    ]
+
+
+def table_of_states() -> list[list[str]]:
+    return rows_of(DOCS / "reference" / "state-machine.md", "## The table")
+
+
+def drawn() -> dict[tuple[str, str], set[str]]:
+    """Return the diagram's ways between states, each with its rows."""
+    diagram = ET.parse(DOCS / "reference" / "state-machine.svg")  # noqa: S314  the file is ours
+    ways = [way for way in diagram.iter() if "data-from" in way.attrib]
+    return {(way.attrib["data-from"], way.attrib["data-to"]): set(way.attrib["data-rows"].split()) for way in ways}
+
+
+def test_the_state_table_has_all_rows() -> None:
+    assert [row[0] for row in table_of_states()] == [str(number) for number in range(1, 22)]
+
+
+def test_the_diagram_shows_the_rows_of_the_table_that_change_the_state() -> None:
+    ways: dict[tuple[str, str], set[str]] = {}
+    for number, states, _event, _when, becomes, *_ in table_of_states():
+        for state in states.split(", "):
+            if state not in {"any", becomes}:
+                ways.setdefault((state, becomes), set()).add(number)
+
+    assert drawn() == ways
+
+
+def test_the_diagram_shows_the_changes_that_the_machine_makes() -> None:
+    permits = {"token": 20_000}
+    records = [
+        Record(CLOSED, generation=1),
+        Record(OPEN, generation=1, open_until=5_000),
+        Record(OPEN, generation=1, open_until=20_000),
+        Record(HALF_OPEN, generation=1, permits=permits),
+        Record(HALF_OPEN, generation=1, success_counter=1, permits=permits),
+    ]
+    kinds = ("ask", "success", "failure", "neutral", "hold", "renew", "read")
+    events = [Event(kind, "token", generation=1, duration=1_000) for kind in kinds]
+    policies = [Policy(), Policy(fail_max=1, success_threshold=2)]
+
+    changes = {
+        (record.state, decide(record, event, policy, 10_000_000).after.state)
+        for record, event, policy in itertools.product(records, events, policies)
+    }
+
+    assert set(drawn()) == {(before, after) for before, after in changes if before != after}

@@ -1,0 +1,151 @@
+"""Breakers that are made before a server forks: no lock, connection or name of the parent is used."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pybreaker_ext import CircuitBreaker, CircuitMemoryStorage, CircuitRedisStorage, CircuitSQLiteStorage
+from pybreaker_ext.tokens import tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from servers import RedisServer
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
+    # Python 3.12 warns of forking beside threads, which is just what is tried here.
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
+
+
+def in_child(function: Callable[[], Any]) -> Any:
+    """Run `function` in a forked child and return its result; a hanging child fails."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        try:
+            with os.fdopen(writer, "wb") as pipe:
+                try:
+                    answer = (True, function())
+                except BaseException:  # noqa: BLE001  the test shall see it
+                    answer = (False, traceback.format_exc())
+                pickle.dump(answer, pipe)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        good, value = pickle.load(pipe)  # noqa: S301  our own
+    os.waitpid(pid, 0)
+    assert good, value
+    return value
+
+
+def trip(breaker: CircuitBreaker) -> str:
+    try:
+        breaker.call(lambda: 1 / 0)
+    except Exception as error:  # noqa: BLE001  its name is the answer
+        return type(error).__name__
+    return "none"
+
+
+def test_a_breaker_of_memory_goes_on_in_the_child() -> None:
+    breaker = CircuitBreaker(fail_max=1, state_storage=CircuitMemoryStorage())
+    breaker.call(int)
+    assert in_child(lambda: trip(breaker)) == "CircuitBreakerError"
+    assert breaker.current_state == "closed"
+
+
+def test_the_child_shares_the_circuit_on_sqlite(tmp_path: Path) -> None:
+    breaker = CircuitBreaker(fail_max=1, state_storage=CircuitSQLiteStorage(tmp_path / "circuits.db", "n"))
+    breaker.call(int)
+    inherited = list(breaker._state_storage._file._idle)
+    assert inherited
+
+    def child() -> tuple[str, bool, bool]:
+        tripped = trip(breaker)
+        return tripped, breaker.snapshot().shared, breaker._state_storage._file._idle[0] in inherited
+
+    assert in_child(child) == ("CircuitBreakerError", True, False)
+    assert breaker.current_state == "open"
+    assert breaker.snapshot().shared
+
+
+def test_the_child_shares_the_circuit_on_redis(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client, "n"))
+        breaker.call(int)
+        link = breaker._state_storage._link
+        own = link._own
+
+        def child() -> tuple[str, bool, bool]:
+            return trip(breaker), breaker.snapshot().shared, link._own is own
+
+        assert in_child(child) == ("CircuitBreakerError", True, False)
+        assert breaker.current_state == "open"
+        assert link._own is own
+        own.close()
+
+
+def test_locks_held_by_a_thread_of_the_parent_do_not_block_the_child(tmp_path: Path, redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        breakers = [
+            CircuitBreaker(state_storage=storage)
+            for storage in (
+                CircuitMemoryStorage(),
+                CircuitSQLiteStorage(tmp_path / "circuits.db", "n"),
+                CircuitRedisStorage("closed", client, "n"),
+            )
+        ]
+        locks = [breakers[0]._state_storage._lock]
+        for breaker in breakers:
+            locks += [breaker._lock, breaker._notifier._lock]
+        locks += [breakers[1]._state_storage._file.outage.lock, breakers[2]._state_storage._link.outage.lock]
+        held, release = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            for lock in locks:
+                lock.acquire()
+            held.set()
+            release.wait(60)
+            for lock in locks:
+                lock.release()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait(60)
+
+        def child() -> list[str]:
+            for breaker in breakers:
+                breaker.open()
+                breaker.add_listener(object())
+            return [breaker.current_state for breaker in breakers]
+
+        try:
+            assert in_child(child) == ["open"] * 3
+        finally:
+            release.set()
+            holder.join()
+        breakers[2]._state_storage._link.run("return 1", [], [])
+        breakers[2]._state_storage._link._own.close()
+
+
+def test_a_childs_tokens_are_its_own() -> None:
+    mine = {tokens.new() for _ in range(100)}
+    theirs = in_child(lambda: {tokens.new() for _ in range(100)})
+    assert len(mine | theirs) == 200
+
+
+def test_a_grandchild_works_too(tmp_path: Path) -> None:
+    breaker = CircuitBreaker(fail_max=1, state_storage=CircuitSQLiteStorage(tmp_path / "circuits.db", "n"))
+    breaker.call(int)
+    assert in_child(lambda: (breaker.call(int), in_child(lambda: trip(breaker)))[1]) == "CircuitBreakerError"
+    assert breaker.current_state == "open"

@@ -1,0 +1,310 @@
+"""Section 9: which hook is told what, when, in what order, and what a bad hook can't do."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+import pybreaker_ext
+from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage
+
+
+class BackendError(Exception):
+    pass
+
+
+def fail() -> None:
+    raise BackendError
+
+
+class Log(pybreaker_ext.CircuitBreakerListener):
+    """Has every hook."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def before_call(self, cb: Any, func: Any, *args: Any, **kwargs: Any) -> None:
+        self.told.append(("before_call", func.__name__))
+
+    def success(self, cb: Any) -> None:
+        self.told.append("success")
+
+    def failure(self, cb: Any, exc: BaseException) -> None:
+        self.told.append(("failure", type(exc).__name__))
+
+    def neutral(self, cb: Any, exc: BaseException) -> None:
+        self.told.append(("neutral", type(exc).__name__))
+
+    def rejected(self, cb: Any, error: CircuitBreakerError) -> None:
+        self.told.append(("rejected", error.state, error.reason))
+
+    def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+        self.told.append((old_state.name, new_state.name))
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def attempt(breaker: CircuitBreaker, function: Any) -> None:
+    with contextlib.suppress(BackendError, CircuitBreakerError, KeyboardInterrupt):
+        breaker.call(function)
+
+
+def test_a_trip_a_rejection_a_probe_and_a_close(log: Log) -> None:
+    breaker = CircuitBreaker(fail_max=1, reset_timeout=60, listeners=[log])
+    for function in (fail, int):
+        attempt(breaker, function)
+    breaker.open(0)
+    attempt(breaker, int)
+    assert log.told == [
+        ("before_call", "fail"),
+        ("failure", "BackendError"),
+        ("closed", "open"),
+        ("rejected", "open", "failures"),
+        ("open", "half-open"),
+        ("before_call", "int"),
+        ("half-open", "closed"),
+        "success",
+    ]
+
+
+def test_neutral(log: Log) -> None:
+    breaker = CircuitBreaker(ignore=[BackendError], listeners=[log])
+    attempt(breaker, fail)
+    breaker.half_open()
+    attempt(breaker, fail)
+    assert log.told == [
+        ("before_call", "fail"),
+        ("neutral", "BackendError"),
+        ("closed", "half-open"),
+        ("before_call", "fail"),
+        ("neutral", "BackendError"),
+    ]
+
+
+def test_a_hold_is_neutral_then_a_change(log: Log) -> None:
+    breaker = CircuitBreaker(hold_for=lambda _: 5, listeners=[log])
+
+    def held_twice() -> None:
+        """The inner call opens; the outer one's hold lengthens it, which is no change."""
+        attempt(breaker, fail)
+        fail()
+
+    attempt(breaker, held_twice)
+    assert log.told == [
+        ("before_call", "held_twice"),
+        ("before_call", "fail"),
+        ("neutral", "BackendError"),
+        ("closed", "open"),
+        ("neutral", "BackendError"),
+    ]
+
+
+def test_an_excluded_error_is_a_success(log: Log) -> None:
+    attempt(CircuitBreaker(exclude=[BackendError], listeners=[log]), fail)
+    assert log.told == [("before_call", "fail"), "success"]
+
+
+def test_old_listeners_without_the_optional_hooks() -> None:
+    class Old:
+        def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None: ...
+
+    breaker = CircuitBreaker(fail_max=1, listeners=[Old()], ignore=[KeyError])
+    for function in (int, fail, int, {}.popitem):
+        attempt(breaker, function)
+
+
+def test_blocks_and_generators_are_told_of_too(log: Log) -> None:
+    breaker = CircuitBreaker(listeners=[log])
+    with breaker.calling():
+        pass
+    list(breaker.call(lambda: (number for number in range(2))))
+
+    @breaker
+    def numbers() -> Any:
+        yield 1
+
+    list(numbers())
+    assert log.told == [
+        ("before_call", "calling"),
+        "success",
+        ("before_call", "<lambda>"),
+        "success",
+        ("before_call", "numbers"),
+        "success",
+    ]
+
+
+def test_each_object_is_told_once_of_what_others_did(log: Log) -> None:
+    storage = CircuitMemoryStorage()
+    other = CircuitBreaker(state_storage=storage)
+    breaker = CircuitBreaker(state_storage=storage, listeners=[log])
+    other.open()
+    assert log.told == []
+    for _ in range(3):
+        assert breaker.state.name == "open"
+        attempt(breaker, int)
+    assert log.told == [("closed", "open"), *[("rejected", "open", "manual")] * 3]
+
+
+def test_what_was_and_is_again_is_no_change(log: Log) -> None:
+    storage = CircuitMemoryStorage()
+    other = CircuitBreaker(state_storage=storage)
+    breaker = CircuitBreaker(state_storage=storage, listeners=[log])
+    other.open()
+    other.close()
+    assert breaker.state.name == "closed"
+    assert log.told == []
+
+
+def test_one_decision_can_tell_two_changes(log: Log) -> None:
+    storage = CircuitMemoryStorage()
+    breaker = CircuitBreaker(state_storage=storage, listeners=[log])
+    CircuitBreaker(state_storage=storage).open(0)
+    breaker.call(int)
+    assert log.told[:2] == [("closed", "open"), ("open", "half-open")]
+
+
+def test_reading_current_state_tells_nothing(log: Log) -> None:
+    storage = CircuitMemoryStorage()
+    breaker = CircuitBreaker(state_storage=storage, listeners=[log])
+    CircuitBreaker(state_storage=storage).open()
+    assert (breaker.current_state, breaker.fail_counter, breaker.snapshot().state) == ("open", 0, "open")
+    assert log.told == []
+
+
+def test_changes_made_in_hooks_reach_every_listener_in_order() -> None:
+    told: list[Any] = []
+
+    class Named(pybreaker_ext.CircuitBreakerListener):
+        def __init__(self, name: str, reaction: Any = None) -> None:
+            self.name, self.reaction = name, reaction
+
+        def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+            told.append((self.name, new_state.name))
+            if self.reaction and new_state.name == "open":
+                self.reaction(cb)
+
+    breaker = CircuitBreaker(listeners=[Named("a", lambda cb: cb.half_open()), Named("b")])
+    breaker.open()
+    assert told == [("a", "open"), ("b", "open"), ("a", "half-open"), ("b", "half-open")]
+
+
+def test_hooks_may_read_and_call(log: Log) -> None:
+    class Nosy(pybreaker_ext.CircuitBreakerListener):
+        calls = 0
+
+        def success(self, cb: Any) -> None:
+            self.calls += 1
+            assert cb.state.name == "closed"
+            if self.calls < 3:
+                cb.call(int)
+
+    breaker = CircuitBreaker(listeners=[Nosy(), log])
+    breaker.call(int)
+    assert log.told.count("success") == 3
+
+
+def test_a_bad_hook_is_logged_and_harms_neither_call_nor_circuit_nor_other_hooks(
+    log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Bad:
+        def __getattr__(self, name: str) -> Any:
+            def hook(*args: Any, **kwargs: Any) -> None:
+                raise RuntimeError(f"bad {name}")
+
+            return hook
+
+    breaker = CircuitBreaker(fail_max=1, listeners=[Bad(), log])
+    assert breaker.call(lambda: 5) == 5
+    attempt(breaker, fail)
+    attempt(breaker, int)
+    assert log.told == [
+        ("before_call", "<lambda>"),
+        "success",
+        ("before_call", "fail"),
+        ("failure", "BackendError"),
+        ("closed", "open"),
+        ("rejected", "open", "failures"),
+    ]
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.message for record in errors] == [
+        f"The {name} hook of Bad failed"
+        for name in ("before_call", "success", "before_call", "failure", "state_change", "rejected")
+    ]
+    assert all(record.exc_info for record in errors)
+
+
+@pytest.mark.parametrize("hook", ["before_call", "success"])
+def test_a_stop_in_a_hook_stops_the_call_and_wedges_nothing(hook: str) -> None:
+    class Stopping(pybreaker_ext.CircuitBreakerListener):
+        def __init__(self) -> None:
+            setattr(self, hook, self.stop)
+
+        def stop(self, *args: Any) -> None:
+            raise KeyboardInterrupt
+
+    breaker = CircuitBreaker(success_threshold=9, listeners=[Stopping()])
+    breaker.half_open()
+    with pytest.raises(KeyboardInterrupt):
+        breaker.call(int)
+    assert breaker.snapshot().probes == 0
+
+
+def test_hooks_of_one_breaker_never_run_at_the_same_time() -> None:
+    class Meeting(pybreaker_ext.CircuitBreakerListener):
+        inside = most = 0
+
+        def success(self, cb: Any) -> None:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            for _ in range(1000):
+                pass
+            self.inside -= 1
+
+    listener = Meeting()
+    breaker = CircuitBreaker(listeners=[listener])
+    threads = [threading.Thread(target=lambda: [breaker.call(int) for _ in range(200)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert listener.most == 1
+
+
+def test_hooks_run_in_the_thread_of_their_call() -> None:
+    threads = set()
+
+    class Where(pybreaker_ext.CircuitBreakerListener):
+        def success(self, cb: Any) -> None:
+            threads.add(threading.current_thread().name)
+
+    breaker = CircuitBreaker(listeners=[Where()])
+    thread = threading.Thread(target=breaker.call, args=(int,), name="caller")
+    thread.start()
+    thread.join()
+    assert threads == {"caller"}
+
+
+def test_in_many_threads_each_change_is_told_once_in_the_order_of_generations(log: Log) -> None:
+    """The names must chain: each change begins where the one before has ended."""
+    storage = CircuitMemoryStorage()
+    breaker = CircuitBreaker(fail_max=1, reset_timeout=0, state_storage=storage, listeners=[log])
+    functions = [fail, int] * 100
+    threads = [threading.Thread(target=lambda: [attempt(breaker, f) for f in functions]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = ("closed", "open", "half-open")
+    changes = [entry for entry in log.told if isinstance(entry, tuple) and entry[0] in names]
+    assert changes
+    assert changes[0][0] == "closed"
+    assert all(earlier[1] == later[0] for earlier, later in itertools.pairwise(changes))

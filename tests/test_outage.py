@@ -1,0 +1,446 @@
+"""The store goes away, hangs, refuses, comes back: no caller sees an error, and the circuit still protects."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import servers
+from fleet import until
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+import pybreaker_ext
+from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitRedisStorage, CircuitSQLiteStorage
+from pybreaker_ext.errors import StoreUnavailableError
+from pybreaker_ext.storage.memory import CircuitMemoryStorage
+from pybreaker_ext.storage.outage import RETRY_INTERVAL, Outage, StandIn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pybreaker_ext.machine import Decision, Event, Policy
+
+
+class BackendError(Exception):
+    pass
+
+
+def fail() -> None:
+    raise BackendError
+
+
+@contextlib.contextmanager
+def without_rights(directory: Path) -> Iterator[None]:
+    """Let nobody write there; root, who may write everywhere, becomes nobody meanwhile."""
+    for path in (directory, *directory.iterdir()):
+        path.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        directory.chmod(0o700)
+
+
+class FlakyStore:
+    """A shared circuit that can be taken away, and counts how often it is asked."""
+
+    def __init__(self, fallback: str = "closed") -> None:
+        self.now = 100.0
+        self.away = False
+        self.asked = 0
+        self.shared = CircuitMemoryStorage()
+        self.outage = Outage("the store", lambda: self.now)
+        self.stand_in = StandIn(self.outage, fallback)
+
+    def attempt(self, event: Event, policy: Policy) -> Decision:
+        self.asked += 1
+        if self.away:
+            raise StoreUnavailableError("away")
+        return self.shared.apply(event, policy)
+
+    def apply(self, event: Event, policy: Policy) -> Decision:
+        return self.stand_in.apply(self.attempt, event, policy)
+
+
+def outcome(breaker: CircuitBreaker, function: Any) -> str:
+    try:
+        breaker.call(function)
+    except CircuitBreakerError as error:
+        return "tripped" if error.__cause__ else "rejected"
+    except BackendError:
+        return "failed"
+    return "ok"
+
+
+class TestStandIn:
+    def test_counts_and_trips_locally(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(fail_max=2, state_storage=store)
+        store.away = True
+        assert [outcome(breaker, f) for f in (int, fail, fail, int)] == ["ok", "failed", "tripped", "rejected"]
+        assert breaker.snapshot().shared is False
+
+    def test_open_rejects_until_the_store_is_back(self) -> None:
+        store = FlakyStore("open")
+        breaker = CircuitBreaker(state_storage=store)
+        store.away = True
+        with pytest.raises(CircuitBreakerError) as caught:
+            breaker.call(int)
+        assert 0 < caught.value.retry_after <= RETRY_INTERVAL
+        store.away = False
+        assert outcome(breaker, int) == "rejected"
+        store.now += RETRY_INTERVAL
+        assert outcome(breaker, int) == "ok"
+
+    def test_the_store_is_tried_once_a_second(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(state_storage=store)
+        store.away = True
+        for _ in range(100):
+            assert outcome(breaker, int) == "ok"
+        assert store.asked == 1
+        for second in range(2, 6):
+            store.now += RETRY_INTERVAL
+            for _ in range(10):
+                outcome(breaker, int)
+            assert store.asked == second
+
+    def test_by_one_caller_at_a_time_and_others_do_not_wait(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(state_storage=store)
+        store.away = True
+        outcome(breaker, int)
+        store.now += RETRY_INTERVAL
+        trying, answer = threading.Event(), threading.Event()
+
+        def slow(event: Event, policy: Policy) -> Decision:
+            store.asked += 1
+            trying.set()
+            assert answer.wait(30)
+            raise StoreUnavailableError("still away")
+
+        store.attempt = slow  # type: ignore[method-assign]
+        first = threading.Thread(target=outcome, args=(breaker, int))
+        first.start()
+        assert trying.wait(30)
+        assert [outcome(breaker, int) for _ in range(50)] == ["ok"] * 50
+        assert store.asked == 2
+        answer.set()
+        first.join()
+
+    def test_the_shared_record_rules_again(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(fail_max=1, state_storage=store)
+        store.away = True
+        outcome(breaker, fail)
+        assert breaker.current_state == "open"
+        store.away = False
+        store.now += RETRY_INTERVAL
+        assert outcome(breaker, int) == "ok"
+        assert (breaker.current_state, breaker.snapshot().shared) == ("closed", True)
+
+    def test_each_outage_begins_anew(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(fail_max=1, state_storage=store)
+        for _ in range(3):
+            store.away = True
+            assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
+            store.away = False
+            store.now += RETRY_INTERVAL
+            assert outcome(breaker, int) == "ok"
+
+    def test_a_permit_counts_only_where_it_was_issued(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(fail_max=2, state_storage=store)
+
+        def store_goes() -> None:
+            store.away = True
+            fail()
+
+        def store_comes() -> None:
+            store.away = False
+            store.now += RETRY_INTERVAL
+            fail()
+
+        assert outcome(breaker, store_goes) == "failed"
+        assert breaker.fail_counter == 0  # the stand-in's
+        assert outcome(breaker, store_comes) == "failed"
+        assert (breaker.fail_counter, breaker.snapshot().shared) == (0, True)  # the store's
+
+    def test_a_shared_permit_outlives_the_outage(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(fail_max=2, state_storage=store)
+
+        def outage_meanwhile() -> None:
+            store.away = True
+            outcome(breaker, int)
+            store.away = False
+            store.now += RETRY_INTERVAL
+            outcome(breaker, int)
+            fail()
+
+        assert outcome(breaker, outage_meanwhile) == "failed"
+        assert breaker.fail_counter == 1
+
+    def test_a_result_is_not_lost_when_its_report_is(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(state_storage=store)
+
+        def store_goes() -> str:
+            store.away = True
+            return "result"
+
+        assert breaker.call(store_goes) == "result"
+
+    def test_one_warning_and_one_info_line(self, caplog: pytest.LogCaptureFixture) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(state_storage=store)
+        with caplog.at_level(logging.INFO, "pybreaker_ext"):
+            store.away = True
+            for _ in range(50):
+                outcome(breaker, int)
+                store.now += 0.1
+            store.away = False
+            store.now += RETRY_INTERVAL
+            for _ in range(50):
+                outcome(breaker, int)
+        assert [(record.levelname, record.message.split(":")[0]) for record in caplog.records] == [
+            ("WARNING", "The circuit breakers' store is away, each process decides by itself"),
+            ("INFO", "The circuit breakers' store is back after 6.0 s"),
+        ]
+
+    def test_a_stop_in_the_attempt_gives_the_turn_back(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(state_storage=store)
+        store.away = True
+        outcome(breaker, int)
+        store.now += RETRY_INTERVAL
+        attempt = store.attempt
+
+        def stopped(event: Event, policy: Policy) -> Decision:
+            raise KeyboardInterrupt
+
+        store.attempt = stopped  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            breaker.call(int)
+        store.attempt = attempt  # type: ignore[method-assign]
+        store.away = False
+        outcome(breaker, int)
+        assert breaker.snapshot().shared
+
+    def test_listeners_hear_of_changes_in_order_through_an_outage(self) -> None:
+        store = FlakyStore()
+        told: list[tuple[str, str]] = []
+
+        class Listener(pybreaker_ext.CircuitBreakerListener):
+            def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+                told.append((old_state.name, new_state.name))
+
+        breaker = CircuitBreaker(fail_max=1, state_storage=store, listeners=[Listener()])
+        outcome(breaker, fail)
+        store.away = True
+        outcome(breaker, int)
+        outcome(breaker, fail)
+        store.away = False
+        store.now += RETRY_INTERVAL
+        breaker.close()
+        assert told == [("closed", "open"), ("open", "closed"), ("closed", "open"), ("open", "closed")]
+
+
+class TestRedisAway:
+    @pytest.fixture
+    def server(self) -> Iterator[servers.RedisServer]:
+        if servers.redis_server_program() is None and not servers.missing_server_is_a_failure():
+            pytest.skip("no redis-server")
+        with servers.running_redis() as server:
+            yield server
+
+    @pytest.fixture
+    def client(self, server: servers.RedisServer) -> Iterator[redis.Redis]:
+        """As we make them from URLs."""
+        with server.client(socket_timeout=0.25, socket_connect_timeout=0.25) as client:
+            yield client
+
+    @pytest.fixture
+    def breaker(self, client: redis.Redis) -> Iterator[CircuitBreaker]:
+        storage = CircuitRedisStorage("closed", client, "n")
+        yield CircuitBreaker(fail_max=2, state_storage=storage)
+        storage._link._own.close()
+
+    def back(self, breaker: CircuitBreaker) -> None:
+        until(lambda: outcome(breaker, int) and breaker.snapshot().shared)
+
+    def test_killed_and_back_empty(self, server: servers.RedisServer, breaker: CircuitBreaker) -> None:
+        assert outcome(breaker, fail) == "failed"
+        server.kill()
+        assert [outcome(breaker, f) for f in (int, fail, fail, int)] == ["ok", "failed", "tripped", "rejected"]
+        server.start()
+        self.back(breaker)
+        assert [outcome(breaker, f) for f in (int, fail, fail, int)] == ["ok", "failed", "tripped", "rejected"]
+        assert breaker.snapshot().shared
+
+    def test_hangs(self, server: servers.RedisServer, breaker: CircuitBreaker) -> None:
+        outcome(breaker, int)
+        server.pause()
+        assert [outcome(breaker, f) for f in (int, fail, fail, int)] == ["ok", "failed", "tripped", "rejected"]
+        server.resume()
+        self.back(breaker)
+        assert outcome(breaker, int) == "ok"
+
+    def test_dead_from_the_beginning(self) -> None:
+        client = redis.Redis(port=servers.free_port(), retry=Retry(NoBackoff(), 0))
+        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
+        assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
+
+    def test_redis_pys_own_retries_do_not_lengthen_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        """With its default of ten retries a refused port costs seconds: ten connections, with pauses."""
+        client = redis.Redis(port=servers.free_port())
+        storage = CircuitRedisStorage("closed", client)
+        attempts = 0
+        own = storage._link
+
+        class Counting(redis.Connection):
+            def _connect(self) -> Any:
+                nonlocal attempts
+                attempts += 1
+                return super()._connect()
+
+        client.connection_pool.connection_class = Counting
+        assert outcome(CircuitBreaker(state_storage=storage), int) == "ok"
+        assert own.outage.epoch == 1
+        assert attempts == 1
+
+    @pytest.mark.parametrize(
+        "command",
+        [("config", "set", "maxmemory", "1"), ("script", "flush"), ("flushall",), ("client", "kill", "type", "normal")],
+        ids=" ".join,
+    )
+    def test_servers_whims(
+        self, server: servers.RedisServer, breaker: CircuitBreaker, command: tuple[str, ...]
+    ) -> None:
+        outcome(breaker, int)
+        with server.client() as admin:
+            admin.execute_command(*command)
+        assert [outcome(breaker, f) for f in (int, int, fail)] == ["ok", "ok", "failed"]
+
+    def test_a_readonly_server(self, server: servers.RedisServer, breaker: CircuitBreaker) -> None:
+        outcome(breaker, int)
+        with server.client() as admin:
+            admin.replicaof("127.0.0.1", servers.free_port())
+            assert [outcome(breaker, f) for f in (int, fail, fail, int)][:2] == ["ok", "failed"]
+            admin.replicaof("NO", "ONE")
+        self.back(breaker)
+
+    def test_a_wrong_password(self, server: servers.RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+        with server.client() as admin:
+            admin.config_set("requirepass", "right")
+        client = server.client(password="hunter2")
+        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
+        assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
+        assert "is away" in caplog.text
+        assert "hunter2" not in caplog.text
+
+    def test_breakers_of_one_client_share_the_knowledge(
+        self, server: servers.RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        breakers = [CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, f"n{i}")) for i in range(20)]
+        for breaker in breakers:
+            outcome(breaker, int)
+        server.kill()
+        for breaker in breakers:
+            assert outcome(breaker, int) == "ok"
+        assert len([record for record in caplog.records if "is away" in record.message]) == 1
+        assert {breaker._state_storage._link.outage.epoch for breaker in breakers} == {1}
+
+
+class TestSQLiteAway:
+    def test_no_directory(self, tmp_path: Path) -> None:
+        storage = CircuitSQLiteStorage(tmp_path / "none" / "circuits.db", "n")
+        breaker = CircuitBreaker(fail_max=1, state_storage=storage)
+        assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
+        assert breaker.snapshot().shared is False
+
+    def test_a_directory_in_its_place(self, tmp_path: Path) -> None:
+        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(tmp_path, "n"))
+        assert outcome(breaker, int) == "ok"
+
+    def test_not_a_database(self, tmp_path: Path) -> None:
+        path = tmp_path / "circuits.db"
+        path.write_text("something else entirely, and long enough to be looked at " * 20)
+        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(path, "n"))
+        assert outcome(breaker, int) == "ok"
+        assert "something else" in path.read_text()
+
+    @pytest.mark.parametrize("existing", [False, True])
+    def test_unwritable(self, existing: bool) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="pybreaker-ext-unwritable-"))
+        path = directory / "circuits.db"
+        try:
+            if existing:
+                CircuitBreaker(state_storage=CircuitSQLiteStorage(path, "n")).call(int)
+            with without_rights(directory):
+                breaker = CircuitBreaker(fail_max=1, state_storage=CircuitSQLiteStorage(path, "other"))
+                assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
+                assert path.exists() == existing
+                del breaker
+        finally:
+            shutil.rmtree(directory)
+
+    def test_locked_for_good(self, tmp_path: Path) -> None:
+        """Another program holds the write lock: readers go on, writers get a bounded delay."""
+        path = tmp_path / "circuits.db"
+        breaker = CircuitBreaker(fail_max=2, state_storage=CircuitSQLiteStorage(path, "n"))
+        assert outcome(breaker, fail) == "failed"
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        assert outcome(breaker, fail) == "failed"
+        assert breaker._state_storage._file.outage.epoch == 1
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        until(lambda: breaker.snapshot().shared)
+        assert breaker.fail_counter == 1
+
+    def test_the_file_is_made_at_the_first_use(self, tmp_path: Path) -> None:
+        path = tmp_path / "circuits.db"
+        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(path, "n"))
+        assert not path.exists()
+        breaker.call(int)
+        assert path.exists()
+
+    def test_garbage_in_a_row(self, tmp_path: Path) -> None:
+        path = tmp_path / "circuits.db"
+        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(path, "n"))
+        breaker.call(int)
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("UPDATE circuits SET permits = 'garbage', state = 'half-open'")
+        connection.close()
+        assert outcome(breaker, int) == "ok"
+
+
+class TestAwkwardStorages:
+    """pybreaker storages that a user wrote, and that fail."""
+
+    def test_one_that_raises(self) -> None:
+        class Raising(pybreaker_ext.CircuitBreakerStorage):
+            def __init__(self) -> None:
+                super().__init__("raising")
+
+            @property
+            def state(self) -> str:
+                raise OSError("disk")
+
+        breaker = CircuitBreaker(fail_max=1, state_storage=Raising())
+        assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
