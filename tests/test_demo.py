@@ -15,11 +15,11 @@ import pytest
 import servers
 
 from pybreaker_ext import CircuitBreakerError, CircuitMemoryStorage, cli
-from pybreaker_ext.demo_fleet import Fleet
-from pybreaker_ext.demo_plan import FAIL_MAX, Plan, Tally, breaker_on, outages
-from pybreaker_ext.demo_report import Screen, Timeline, summary
-from pybreaker_ext.demo_verdict import Result, problems
-from pybreaker_ext.demo_worker import WatchedStorage
+from pybreaker_ext.demo.fleet import Fleet
+from pybreaker_ext.demo.plan import FAIL_MAX, Plan, Tally, breaker_on, outages
+from pybreaker_ext.demo.report import Screen, Timeline, summary
+from pybreaker_ext.demo.verdict import Result, problems
+from pybreaker_ext.demo.worker import WatchedStorage
 
 COMMAND = [sys.executable, "-X", "dev", "-m", "pybreaker_ext", "demo"]
 
@@ -291,8 +291,8 @@ def test_help_lists_the_demo(capsys):
     assert "demo" in capsys.readouterr().out
 
 
-def a_plan(*when):
-    return Plan("sqlite:///x.db", "demo", "http://127.0.0.1:1/", 1, 0.04, list(when))
+def a_plan(*when, url="sqlite:///x.db"):
+    return Plan(url, "demo", "http://127.0.0.1:1/", 1, 0.04, list(when))
 
 
 def a_result(**known):
@@ -452,9 +452,9 @@ def test_colour_is_for_terminals_that_want_it(terminal, environment, coloured, m
     assert screen.paint("open", "open") == ("\033[31mopen\033[0m" if coloured else "open")
 
 
-def test_a_fleet_that_is_left_leaves_no_process():
+def test_a_fleet_that_is_left_leaves_no_process(tmp_path):
     with Fleet() as fleet:
-        fleet.launch(a_plan((1.0, 2.0)))
+        fleet.launch(a_plan((1.0, 2.0), url=f"sqlite:///{tmp_path}/circuit.db"))
         process = fleet._processes[0]
         assert not fleet.ready
     assert process.returncode is not None

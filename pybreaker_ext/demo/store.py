@@ -1,0 +1,82 @@
+"""Where the demo's circuit is kept, for as long as the demo lasts; and the exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import tempfile
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from redis.exceptions import RedisError
+
+from pybreaker_ext.demo.plan import breaker_on
+from pybreaker_ext.storage.redis import CircuitRedisStorage
+from pybreaker_ext.storage.urls import from_url, redis_client, without_password
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pybreaker_ext.breaker import CircuitBreaker
+
+#: Exit codes. 130 is what shells give for Ctrl-C; 2 is what argparse gives for bad arguments.
+GOOD: Final = 0
+BAD: Final = 1
+UNUSABLE: Final = 2
+INTERRUPTED: Final = 130
+
+
+class DemoError(Exception):
+    """The demo can't run; its text says why. `code` is the exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextlib.contextmanager
+def place(url: str | None) -> Iterator[tuple[str, str]]:
+    """Give the URL of a store, and what to call it: the user's, or a file that is removed afterwards."""
+    if url is not None:
+        yield url, without_password(url)
+        return
+    with tempfile.TemporaryDirectory(prefix="pybreaker-ext-demo-", ignore_cleanup_errors=True) as directory:
+        yield f"sqlite:///{quote(directory)}/circuit.db", "a temporary SQLite file"
+
+
+@contextlib.contextmanager
+def circuit(url: str) -> Iterator[CircuitBreaker]:
+    """Give a breaker for a new circuit, whose keys are removed afterwards if it is in Redis."""
+    name = f"demo-{secrets.token_hex(4)}"
+    storage = from_url(url, name)
+    # The summary says when the store was away; the log would say it in the midst of the timeline.
+    logging.getLogger("pybreaker_ext").addHandler(logging.NullHandler())
+    breaker = breaker_on(storage, name)
+    in_redis = isinstance(storage, CircuitRedisStorage)
+    if in_redis:
+        _knock(url)
+    if not breaker.snapshot().shared:
+        reason = "it refuses the breaker's script" if in_redis else "is its directory there, and writable?"
+        message = f"can't use {without_password(url)}: {reason}"
+        raise DemoError(message, UNUSABLE)
+    try:
+        yield breaker
+    finally:
+        if in_redis:
+            _remove_keys(url, name)
+
+
+def _knock(url: str) -> None:
+    try:
+        redis_client(url).ping()
+    except (RedisError, OSError) as error:
+        message = f"can't use {without_password(url)}: {' '.join(str(error).split())}"
+        raise DemoError(message, UNUSABLE) from error
+
+
+def _remove_keys(url: str, name: str) -> None:
+    """Remove the keys that the storage's documentation names."""
+    keys = [f"{name}:pybreaker:{key}" for key in ("state", "fail_counter", "success_counter", "opened_at", "ext")]
+    with contextlib.suppress(RedisError, OSError):  # away for good: then so are the keys, or nobody can
+        redis_client(url).delete(*keys)
