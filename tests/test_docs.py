@@ -46,7 +46,7 @@ class Block(NamedTuple):
     output: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.page.name}:{self.line}"
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
 def blocks_of(page: Path) -> Iterator[Block]:
@@ -60,7 +60,11 @@ def blocks_of(page: Path) -> Iterator[Block]:
         yield Block(page, line, fence["language"], fence["text"], output)
 
 
-EXAMPLES = [block for page in PAGES for block in blocks_of(page) if block.language in ("python", "console")]
+def examples_of(page: Path) -> list[Block]:
+    return [block for block in blocks_of(page) if block.language in ("python", "console")]
+
+
+EXAMPLES = [block for page in PAGES for block in examples_of(page)]
 
 
 class Run:
@@ -75,19 +79,17 @@ class Run:
     def page(self, page: Path) -> dict[int, BaseException | None]:
         """Return what was wrong with each example, by its line; nothing runs behind one that fails."""
         errors: dict[int, BaseException | None] = {}
-        for block in blocks_of(page):
-            if block.language not in ("python", "console"):
+        failed = None
+        for block in examples_of(page):
+            if failed is not None:
+                errors[block.line] = AssertionError(f"not run, because the example in line {failed} failed")
                 continue
-            if any(errors.values()):
-                errors[block.line] = AssertionError(f"not run, because an example above it in {page.name} failed")
-                continue
+            errors[block.line] = None
             try:
                 self._block(block)
-            except Exception as error:  # noqa: BLE001  the example's own test raises it
-                errors[block.line] = error
-            else:
-                errors[block.line] = None
-        assert not self._saved, f"no console block runs {self._saved}"
+            except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001  the example's own test raises it
+                errors[block.line], failed = error, block.line
+        assert failed is not None or not self._saved, f"no console block runs {self._saved}"
         return errors
 
     def _block(self, block: Block) -> None:
@@ -175,11 +177,12 @@ def test_every_example_runs_and_prints_what_it_says(block: Block, errors: dict[i
         ("```python\nprint(1)\n```\n\n```text\n2\n```\n", AssertionError),
         ("```python\n1 / 0\n```\n", ZeroDivisionError),
         ("```python\ndef test_it():\n    assert False\n```\n", AssertionError),
+        ("```python\nimport pytest\n\nwith pytest.raises(KeyError):\n    pass\n```\n", pytest.fail.Exception),
         ("```python\n# run.py\nprint(1)\n```\n\n```console\n$ python run.py\n2\n```\n", AssertionError),
         ("```python\n# run.py\n1 / 0\n```\n\n```console\n$ python run.py\n```\n", AssertionError),
     ],
 )
-def test_a_wrong_example_is_noticed(tmp_path: Path, text: str, error: type[Exception]) -> None:
+def test_a_wrong_example_is_noticed(tmp_path: Path, text: str, error: type[BaseException]) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"Some text.\n\n{text}")
 
@@ -236,7 +239,7 @@ def test_every_public_name_is_in_the_reference(name: str) -> None:
     assert re.search(rf"\bpybreaker_ext\.{name}\b", reference)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     targets = (link["target"] for link in LINK.finditer(FENCE.sub("", page.read_text("utf-8"))))
     files = [target.partition("#")[0] for target in targets if "://" not in target]
@@ -324,3 +327,16 @@ def test_the_diagram_shows_the_changes_that_the_machine_makes() -> None:
     }
 
     assert set(drawn()) == {(before, after) for before, after in changes if before != after}
+
+
+def test_every_promise_has_tests() -> None:
+    page = DOCS / "explanation" / "guarantees.md"
+    guaranteed = page.read_text("utf-8").split("\n## ")[1]
+    promises = [promise.rstrip(".") for promise in re.findall(r"^- \*\*(.+?)\*\*", guaranteed, re.MULTILINE)]
+    tests = dict(rows_of(page, "## The tests behind it"))
+
+    assert promises == list(tests)
+    for cell in tests.values():
+        named = re.findall(r"`(tests/\w+\.py)::(\w+)`", cell)
+        assert named
+        assert [test for file, test in named if f"def {test}(" not in (ROOT / file).read_text("utf-8")] == []
