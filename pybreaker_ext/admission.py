@@ -134,14 +134,16 @@ class CircuitAdmission(CircuitControl):
     def _settle(self, permit: Permit, outcome: Outcome) -> Decision | None:
         """Report an outcome and tell the listeners; None when there was nothing to report."""
         if _is_nothing(permit, outcome):
-            return self._tell_neutral(outcome)
+            self._notifier.tell(self, "neutral", outcome.error)
+            return None
         decision = self._store.apply(_report(permit, outcome), self._policy)
         return self._tell(outcome, decision)
 
     async def _settle_async(self, permit: Permit, outcome: Outcome) -> Decision | None:
         """Report an outcome and tell the listeners; None when there was nothing to report."""
         if _is_nothing(permit, outcome):
-            return self._tell_neutral(outcome)
+            self._notifier.tell(self, "neutral", outcome.error)
+            return None
         decision = await self._store.apply_async(_report(permit, outcome), self._policy)
         return self._tell(outcome, decision)
 
@@ -149,9 +151,6 @@ class CircuitAdmission(CircuitControl):
         if decision is not None and self._throw_new_error_on_trip and _tripped(decision):
             message = TRIAL_FAILED if decision.old_state == HALF_OPEN else TRIPPED
             raise self._error(message, decision) from error
-
-    def _tell_neutral(self, outcome: Outcome) -> None:
-        self._notifier.tell(self, "neutral", outcome.error)
 
     def _tell(self, outcome: Outcome, decision: Decision) -> Decision:
         """Tell in pybreaker's order: a failure before the change it makes, a success after it."""

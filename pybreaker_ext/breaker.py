@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from inspect import isawaitable
 from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from pybreaker_ext import settings
 from pybreaker_ext.admission import CircuitAdmission, Permit
+from pybreaker_ext.block import Block
 from pybreaker_ext.kinds import ASYNC_GENERATOR, COROUTINE, GENERATOR, PLAIN, kind_of
 from pybreaker_ext.outcome import Judge
 from pybreaker_ext.streams import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from types import TracebackType
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,11 +122,11 @@ class CircuitBreaker(CircuitAdmission):
         self._ended(permit, result)
         return result
 
-    async def call_async(self, func: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call `func` if the circuit lets it, and count how it ended; for asyncio (and Tornado 5 and newer).
+    async def call_async(self, func: Any, /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Call `func` if the circuit lets it, and count how it ended.
 
-        `func` may be a coroutine function or any other that returns an awaitable, which is
-        protected to its end, or a plain one.
+        For asyncio, and Tornado 5 and newer. `func` may be a coroutine function or any other that
+        returns an awaitable, which is protected to its end, or a plain one.
 
         Returns:
             What `func` returns, or its awaitable gives.
@@ -153,7 +152,7 @@ class CircuitBreaker(CircuitAdmission):
             CircuitBreakerError: On entering: rejected. On leaving: the block's error has opened
                 the circuit.
         """
-        return Block(self)
+        return Block(self, self.calling)
 
     @overload  # type: ignore[override]
     def __call__(self, func: Callable[P, R], /) -> Callable[P, R]: ...
@@ -252,37 +251,6 @@ class CircuitBreaker(CircuitAdmission):
             raise
         await self._ended_async(permit, result)
         return result
-
-
-class Block(AbstractContextManager[None], AbstractAsyncContextManager[None]):
-    """What `calling` returns: `with` and `async with`, once each."""
-
-    __slots__ = ("_breaker", "_permit")
-
-    def __init__(self, breaker: CircuitBreaker) -> None:
-        self._breaker = breaker
-
-    def __enter__(self) -> None:
-        self._permit = self._breaker._ask(self._breaker.calling, (), {})  # noqa: SLF001  the breaker's other half
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._breaker._succeeded(self._permit)  # noqa: SLF001
-        else:
-            self._breaker._failed(self._permit, error)  # noqa: SLF001
-
-    async def __aenter__(self) -> None:
-        self._permit = await self._breaker._ask_async(self._breaker.calling, (), {})  # noqa: SLF001
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            await self._breaker._succeeded_async(self._permit)  # noqa: SLF001
-        else:
-            await self._breaker._failed_async(self._permit, error)  # noqa: SLF001
 
 
 def _not_yet(func: Any) -> TypeError:

@@ -97,7 +97,7 @@ def own_async_client(given: Any, given_async: Any = None) -> Any:
         retry=_async_retry(),
         **settings,
     )
-    return aio.Redis(connection_pool=own)
+    return aio.Redis.from_pool(own)
 
 
 def _async_connection(pool: Any) -> type | None:
@@ -132,7 +132,7 @@ def _async_sentinel(pool: Any) -> Any:
         "retry": _async_retry(),
     }
     own = aio_sentinel.SentinelConnectionPool(pool.service_name, manager, **settings)  # type: ignore[no-untyped-call]
-    return aio.Redis(connection_pool=own)
+    return aio.Redis.from_pool(own)
 
 
 def _sentinel_settings(pool: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import MaxConnectionsError, RedisError
+from redis.exceptions import MaxConnectionsError
 
 from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
@@ -33,7 +33,7 @@ class Link:
         self._given = given
         self._given_async = given_async
         self._own: Any = None
-        self._loops = LoopClients(lambda: own_async_client(given, given_async))
+        self._loops = LoopClients(lambda: own_async_client(given, given_async), theirs=given_async)
         self.outage = Outage(_describe(given))
         renew_after_fork(self)
 
@@ -57,7 +57,7 @@ class Link:
                 if time.monotonic() >= deadline:
                     raise StoreUnavailableError(str(error)) from error
                 time.sleep(0.001)
-            except (RedisError, OSError) as error:
+            except Exception as error:  # also what redis-py says of settings that make no sense
                 raise StoreUnavailableError(str(error)) from error
 
     async def run_async(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -77,7 +77,7 @@ class Link:
                 if time.monotonic() >= deadline:
                     raise StoreUnavailableError(str(error)) from error
                 await asyncio.sleep(0.001)
-            except (RedisError, OSError) as error:
+            except Exception as error:
                 raise StoreUnavailableError(str(error)) from error
 
 

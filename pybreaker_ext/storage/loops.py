@@ -8,6 +8,7 @@ the next loop asks for a client.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pybreaker_ext.forks import renew_after_fork
@@ -26,10 +27,12 @@ class LoopClients:
 
     Args:
         make: Returns a new client, or None when there can't be one.
+        theirs: A client that isn't ours to close.
     """
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[], Any], theirs: Any) -> None:
         self._make = make
+        self._theirs = theirs
         self._open: dict[asyncio.AbstractEventLoop, _Open] = {}
         renew_after_fork(self)
 
@@ -46,7 +49,7 @@ class LoopClients:
             return found.client
         self._close_of_closed_loops()
         client = self._make()
-        if client is not None:
+        if client is not None and client is not self._theirs:
             keeper = _keep(client)
             self._open[loop] = _Open(client, keeper)
             await anext(keeper)
@@ -68,21 +71,28 @@ async def _keep(client: Any) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        await client.aclose()
+        for each in _with_sentinels(client):
+            await each.aclose()
+
+
+def _with_sentinels(client: Any) -> list[Any]:
+    """Return the client, and the clients with which it asks sentinels for the server."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return [client, *getattr(manager, "sentinels", ())]
 
 
 def _abandon(client: Any) -> None:
     """Close what can be closed without the loop: the sockets."""
-    pool = getattr(client, "connection_pool", None)
-    for name in ("_available_connections", "_in_use_connections"):
+    pools = [getattr(each, "connection_pool", None) for each in _with_sentinels(client)]
+    for pool, name in itertools.product(pools, ("_available_connections", "_in_use_connections")):
         for connection in list(getattr(pool, name, ())):
-            writer = getattr(connection, "_writer", None)
+            _close_socket(getattr(getattr(connection, "_writer", None), "transport", None))
             connection._writer = connection._reader = None  # noqa: SLF001  or it warns when collected
-            _close_socket(getattr(writer, "transport", None))
 
 
 def _close_socket(transport: Any) -> None:
+    """Close what a closed loop's transport can't close any more; the standard library's, at least."""
     socket = getattr(transport, "_sock", None)
     if socket is not None:
         socket.close()
-        transport._sock = None  # noqa: SLF001  a closed loop's transport can't close itself
+        transport._sock, transport._closing = None, True  # noqa: SLF001

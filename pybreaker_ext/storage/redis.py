@@ -103,9 +103,9 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 
     async def apply_async(self, event: Event, policy: Policy) -> Decision:
         """Apply one event atomically and return the decision."""
-        return await carried_out(self._apply_async, event, policy)
+        return await carried_out(self._carry_out, event, policy)
 
-    async def _apply_async(self, event: Event, policy: Policy) -> Decision:
+    async def _carry_out(self, event: Event, policy: Policy) -> Decision:
         return await self._stand_in.apply_async(self._attempt_async, event, policy)
 
     def _attempt(self, event: Event, policy: Policy) -> Decision:

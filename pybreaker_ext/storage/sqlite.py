@@ -75,9 +75,9 @@ class CircuitSQLiteStorage(ClassicStorage):
         try:
             return self._stand_in.apply(self._attempt_now, event, policy)
         except FileBusyError:  # another process is writing: wait, and let the loop go on
-            return await carried_out(self._apply_async, event, policy)
+            return await carried_out(self._carry_out, event, policy)
 
-    async def _apply_async(self, event: Event, policy: Policy) -> Decision:
+    async def _carry_out(self, event: Event, policy: Policy) -> Decision:
         return await self._stand_in.apply_async(self._attempt_async, event, policy)
 
     def _attempt(self, event: Event, policy: Policy) -> Decision:
