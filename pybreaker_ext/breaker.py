@@ -15,7 +15,7 @@ from pybreaker_ext.outcome import Judge
 from pybreaker_ext.streams import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -122,7 +122,15 @@ class CircuitBreaker(CircuitAdmission):
         self._ended(permit, result)
         return result
 
-    async def call_async(self, func: Any, /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def call_async(
+        self, func: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]: ...
+
+    @overload
+    def call_async(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+
+    async def call_async(self, func: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call `func` if the circuit lets it, and count how it ended.
 
         For asyncio, and Tornado 5 and newer. `func` may be a coroutine function or any other that

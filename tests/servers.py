@@ -35,15 +35,16 @@ def redis_server_program() -> str | None:
 
 
 def free_port() -> int:
-    """Return a port below those that the system gives to clients.
+    """Return a port that is free, and so is the one 10,000 above, which a cluster node takes too.
 
-    One of those could be taken by a connection while a test's server is down; and a cluster node
-    needs the port 10,000 above its own, too.
+    Both are below those that the system gives to clients: one of these could be taken by a
+    connection while a test's server is down.
     """
     while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        port = random.randrange(10_500, 22_000)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 10_000))
             return port
 
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
 import fakeredis
 import pytest
 import redis
@@ -712,6 +713,39 @@ class TestLoops:
             thread.join()
         assert results == ["failed"] * 160
         assert (breaker.fail_counter, breaker.snapshot().shared) == (160, True)
+
+    def test_of_uvloop(self, make: Any) -> None:
+        uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+        breaker = make(fail_max=2)
+        assert [uvloop.run(outcome(breaker, f)) for f in (fail, fail, five)] == ["failed", "tripped", "rejected"]
+        loop = uvloop.new_event_loop()
+        assert loop.run_until_complete(outcome(breaker, five)) == "rejected"
+        loop.close()
+        assert asyncio.run(outcome(breaker, five)) == "rejected"
+        assert breaker.snapshot().shared
+        gc.collect()
+
+    def test_of_anyio(self, make: Any) -> None:
+        """Whose cancellation comes again at every await, until the scope is left."""
+        breaker = make(success_threshold=2)
+
+        async def main() -> None:
+            await breaker.half_open_async()
+            with anyio.move_on_after(0.05) as scope:
+                await breaker.call_async(anyio.sleep, 60)
+            assert scope.cancelled_caught
+            for _ in range(500):
+                if not (await breaker.snapshot_async()).probes:
+                    break
+                await anyio.sleep(0.01)
+            assert await outcome(breaker, five) == "ok"
+            async with anyio.create_task_group() as group:
+                for _ in range(50):
+                    group.start_soon(outcome, breaker, five)
+
+        anyio.run(main)
+        snapshot = breaker.snapshot()
+        assert (snapshot.state, snapshot.shared) == ("closed", True)
 
     def test_closed_by_hand(self, make: Any) -> None:
         breaker = make()
