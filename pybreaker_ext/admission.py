@@ -13,7 +13,7 @@ from pybreaker_ext import settings
 from pybreaker_ext.control import CircuitControl
 from pybreaker_ext.errors import NO_PERMIT, STILL_OPEN, TRIAL_FAILED, TRIPPED, CircuitBreakerError
 from pybreaker_ext.machine import FAILURES, HALF_OPEN, OPEN, REJECTED, Decision, Event
-from pybreaker_ext.outcome import SUCCESS, Judge, Outcome, matches
+from pybreaker_ext.outcome import NEUTRAL, SUCCESS, Judge, Outcome, matches
 from pybreaker_ext.snapshot import in_seconds
 from pybreaker_ext.tokens import tokens
 
@@ -47,14 +47,31 @@ class CircuitAdmission(CircuitControl):
             raise
         return permit
 
+    async def _ask_async(self, func: Any, args: Any, kwargs: Any) -> Permit:
+        """Return a permit for one call, or raise; then tell `before_call`."""
+        permit = await self._admitted_async()
+        try:
+            self._notifier.tell(self, "before_call", func, *args, **kwargs)
+        except BaseException:
+            await self._give_back_async(permit)
+            raise
+        return permit
+
     def _admitted(self) -> Permit:
-        token = tokens.new()
-        decision = self._store.apply(Event("ask", token), self._policy)
+        event = Event("ask", tokens.new())
+        return self._permit(event, self._store.apply(event, self._policy))
+
+    async def _admitted_async(self) -> Permit:
+        event = Event("ask", tokens.new())
+        return self._permit(event, await self._store.apply_async(event, self._policy))
+
+    def _permit(self, event: Event, decision: Decision) -> Permit:
+        """Return the permit that an ask got, or raise."""
         self._notifier.notice(self, decision)
         if decision.verdict == REJECTED:
             raise self._rejection(decision)
         record = decision.after
-        return Permit(record.generation, token if record.state == HALF_OPEN else "", decision.epoch)
+        return Permit(record.generation, event.token if record.state == HALF_OPEN else "", decision.epoch)
 
     def _rejection(self, decision: Decision) -> CircuitBreakerError:
         error = self._error(STILL_OPEN if decision.after.state == OPEN else NO_PERMIT, decision)
@@ -74,9 +91,17 @@ class CircuitAdmission(CircuitControl):
         """Report that a call ended well."""
         self._settle(permit, SUCCESS)
 
+    async def _succeeded_async(self, permit: Permit) -> None:
+        """Report that a call ended well."""
+        await self._settle_async(permit, SUCCESS)
+
     def _ended(self, permit: Permit, result: object) -> None:
         """Report a call that returned; its result is the caller's whatever it means."""
         self._settle(permit, self._judge.result(result))
+
+    async def _ended_async(self, permit: Permit, result: object) -> None:
+        """Report a call that returned; its result is the caller's whatever it means."""
+        await self._settle_async(permit, self._judge.result(result))
 
     def _failed(self, permit: Permit, error: BaseException) -> None:
         """Report a call that raised.
@@ -85,33 +110,62 @@ class CircuitAdmission(CircuitControl):
             CircuitBreakerError: The error opened the circuit, and `throw_new_error_on_trip` is set.
         """
         decision = self._settle(permit, self._judge.error(error, self.is_system_error))
-        if decision is not None and self._throw_new_error_on_trip and _tripped(decision):
-            message = TRIAL_FAILED if decision.old_state == HALF_OPEN else TRIPPED
-            raise self._error(message, decision) from error
+        self._raise_if_tripped(decision, error)
+
+    async def _failed_async(self, permit: Permit, error: BaseException) -> None:
+        """Report a call that raised.
+
+        Raises:
+            CircuitBreakerError: The error opened the circuit, and `throw_new_error_on_trip` is set.
+        """
+        decision = await self._settle_async(permit, self._judge.error(error, self.is_system_error))
+        self._raise_if_tripped(decision, error)
 
     def _give_back(self, permit: Permit) -> None:
         """Return a permit that was not used; listeners are told nothing."""
         if permit.token:
-            self._store.apply(Event("neutral", permit.token, permit.generation, epoch=permit.epoch), self._policy)
+            self._store.apply(_report(permit, NEUTRAL), self._policy)
+
+    async def _give_back_async(self, permit: Permit) -> None:
+        """Return a permit that was not used; listeners are told nothing."""
+        if permit.token:
+            await self._store.apply_async(_report(permit, NEUTRAL), self._policy)
 
     def _settle(self, permit: Permit, outcome: Outcome) -> Decision | None:
         """Report an outcome and tell the listeners; None when there was nothing to report."""
-        if outcome.kind == "neutral" and not permit.token:
+        if _is_nothing(permit, outcome):
             self._notifier.tell(self, "neutral", outcome.error)
             return None
         decision = self._store.apply(_report(permit, outcome), self._policy)
-        self._tell(outcome, decision)
-        return decision
+        return self._tell(outcome, decision)
 
-    def _tell(self, outcome: Outcome, decision: Decision) -> None:
+    async def _settle_async(self, permit: Permit, outcome: Outcome) -> Decision | None:
+        """Report an outcome and tell the listeners; None when there was nothing to report."""
+        if _is_nothing(permit, outcome):
+            self._notifier.tell(self, "neutral", outcome.error)
+            return None
+        decision = await self._store.apply_async(_report(permit, outcome), self._policy)
+        return self._tell(outcome, decision)
+
+    def _raise_if_tripped(self, decision: Decision | None, error: BaseException) -> None:
+        if decision is not None and self._throw_new_error_on_trip and _tripped(decision):
+            message = TRIAL_FAILED if decision.old_state == HALF_OPEN else TRIPPED
+            raise self._error(message, decision) from error
+
+    def _tell(self, outcome: Outcome, decision: Decision) -> Decision:
         """Tell in pybreaker's order: a failure before the change it makes, a success after it."""
         if outcome.kind == "success":
             self._notifier.notice(self, decision)
             self._notifier.tell(self, "success")
-            return
-        hook = "failure" if outcome.kind == "failure" else "neutral"
-        self._notifier.tell(self, hook, outcome.error)
-        self._notifier.notice(self, decision)
+        else:
+            self._notifier.tell(self, "failure" if outcome.kind == "failure" else "neutral", outcome.error)
+            self._notifier.notice(self, decision)
+        return decision
+
+
+def _is_nothing(permit: Permit, outcome: Outcome) -> bool:
+    """Tell whether there is nothing to report: a neutral end of a call that was no probe (row 13)."""
+    return outcome.kind == "neutral" and not permit.token
 
 
 def _report(permit: Permit, outcome: Outcome) -> Event:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-from contextlib import AbstractContextManager
-from types import GeneratorType
+from inspect import isawaitable
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from pybreaker_ext import settings
 from pybreaker_ext.admission import CircuitAdmission, Permit
-from pybreaker_ext.kinds import GENERATOR, PLAIN, kind_of
+from pybreaker_ext.block import Block
+from pybreaker_ext.kinds import ASYNC_GENERATOR, COROUTINE, GENERATOR, PLAIN, kind_of
 from pybreaker_ext.outcome import Judge
 from pybreaker_ext.streams import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from types import TracebackType
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,37 +101,66 @@ class CircuitBreaker(CircuitAdmission):
         """Call `func` if the circuit lets it, and count how it ended.
 
         Returns:
-            What `func` returns. For a generator function: a guarded generator, which is admitted
-            at its first `next` and counts when it ends.
+            What `func` returns. For a coroutine function, or when a coroutine comes out: an
+            awaitable. For a generator function, or when a generator comes out: a guarded
+            generator. Both are admitted when they begin to run and count when they have ended.
 
         Raises:
             CircuitBreakerError: The call was rejected, or its failure has opened the circuit.
         """
         kind = kind_of(func)
-        if kind is GENERATOR:
-            return cast("R", self._guard(func, args, kwargs))
         if kind is not PLAIN:
-            message = f"{func!r} is a {kind} function, which is not supported yet"
-            raise TypeError(message)
+            return cast("R", self._deferred(kind, func, args, kwargs))
         permit = self._ask(func, args, kwargs)
         try:
             result = func(*args, **kwargs)
         except BaseException as error:
             self._failed(permit, error)
             raise
-        if type(result) is GeneratorType:
-            return cast("R", self._guard_made(permit, result))
+        if type(result) in (GeneratorType, CoroutineType):
+            return cast("R", self._deferred_result(permit, result))
         self._ended(permit, result)
         return result
 
-    def calling(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Return a context manager that protects the block of a `with` statement like a call.
+    @overload  # type: ignore[override]
+    def call_async(
+        self, func: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]: ...
+
+    @overload
+    def call_async(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+
+    async def call_async(self, func: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call `func` if the circuit lets it, and count how it ended.
+
+        For asyncio, and Tornado 5 and newer. `func` may be a coroutine function or any other that
+        returns an awaitable, which is protected to its end, or a plain one.
+
+        Returns:
+            What `func` returns, or its awaitable gives.
+
+        Raises:
+            CircuitBreakerError: The call was rejected, or its failure has opened the circuit.
+        """
+        permit = await self._ask_async(func, args, kwargs)
+        try:
+            result = func(*args, **kwargs)
+            if isawaitable(result):
+                result = await result
+        except BaseException as error:
+            await self._failed_async(permit, error)
+            raise
+        await self._ended_async(permit, result)
+        return result
+
+    def calling(self) -> Block:  # type: ignore[override]
+        """Return a context manager that protects the block of a `with` or `async with` like a call.
 
         Raises:
             CircuitBreakerError: On entering: rejected. On leaving: the block's error has opened
                 the circuit.
         """
-        return _Block(self)
+        return Block(self, self.calling)
 
     @overload  # type: ignore[override]
     def __call__(self, func: Callable[P, R], /) -> Callable[P, R]: ...
@@ -141,13 +170,12 @@ class CircuitBreaker(CircuitAdmission):
 
     def __call__(self, func: Any = None, /, **options: bool) -> Any:
         """Protect a function: `@breaker` or `@breaker()`."""
-        if options.pop("__pybreaker_call_async", False):
-            message = "Tornado coroutines are not supported yet"
-            raise TypeError(message)
+        call_async = options.pop("__pybreaker_call_async", False)
         if options:
             message = f"the decorator takes no argument {next(iter(options))!r}"
             raise TypeError(message)
-        return self.protect if func is None else self.protect(func)
+        protect = self._protected_for_tornado if call_async else self.protect
+        return protect if func is None else protect(func)
 
     def protect(self, func: Callable[P, R]) -> Callable[P, R]:
         """Return `func` protected by this breaker, with its own signature.
@@ -163,13 +191,30 @@ class CircuitBreaker(CircuitAdmission):
         kind = kind_of(func)
         if kind is GENERATOR:
             return cast("Callable[P, R]", self._protected_generator(func))
-        if kind is not PLAIN:
-            message = f"{func!r} is a {kind} function, which is not supported yet"
-            raise TypeError(message)
+        if kind is COROUTINE:
+            return cast("Callable[P, R]", self._protected_coroutine(func))
+        if kind is ASYNC_GENERATOR:
+            raise _not_yet(func)
 
         @functools.wraps(func)
         def protected(*args: P.args, **kwargs: P.kwargs) -> R:
             return self.call(func, *args, **kwargs)
+
+        return protected
+
+    def _protected_coroutine(self, func: Any) -> Any:
+        @functools.wraps(func)
+        async def protected(*args: Any, **kwargs: Any) -> Any:
+            return await self.call_async(func, *args, **kwargs)
+
+        return protected
+
+    def _protected_for_tornado(self, func: Any) -> Any:
+        """As pybreaker's `__pybreaker_call_async`: `func` may return any awaitable."""
+
+        @functools.wraps(func)
+        def protected(*args: Any, **kwargs: Any) -> Any:
+            return self.call_async(func, *args, **kwargs)
 
         return protected
 
@@ -183,30 +228,38 @@ class CircuitBreaker(CircuitAdmission):
     def _guard(self, func: Any, args: Any, kwargs: Any) -> Any:
         return guarded(self, lambda: self._ask(func, args, kwargs), lambda: func(*args, **kwargs))
 
-    def _guard_made(self, permit: Permit, generator: Any) -> Any:
-        """Guard a generator that a plain function returned; its permit is for its first `next`.
+    def _deferred(self, kind: str, func: Any, args: Any, kwargs: Any) -> Any:
+        """Return what runs `func` later, when somebody iterates or awaits it."""
+        if kind is GENERATOR:
+            return self._guard(func, args, kwargs)
+        if kind is COROUTINE:
+            return self.call_async(func, *args, **kwargs)
+        raise _not_yet(func)
 
-        Nobody knows whether that will come, so the permit is given back until then.
+    def _deferred_result(self, permit: Permit, result: Any) -> Any:
+        """Guard a generator or coroutine that a plain function returned.
+
+        Nobody knows whether it will ever run, so the call's permit is given back until then.
         """
         self._give_back(permit)
-        return guarded(self, self._admitted, lambda: generator)
+        if type(result) is GeneratorType:
+            return guarded(self, self._admitted, lambda: result)
+        return self._awaited(result)
+
+    async def _awaited(self, coroutine: Any) -> Any:
+        try:
+            permit = await self._admitted_async()
+        except BaseException:
+            coroutine.close()  # or Python warns that nobody has awaited it
+            raise
+        try:
+            result = await coroutine
+        except BaseException as error:
+            await self._failed_async(permit, error)
+            raise
+        await self._ended_async(permit, result)
+        return result
 
 
-class _Block(AbstractContextManager[None]):
-    """The context manager of `calling`."""
-
-    __slots__ = ("_breaker", "_permit")
-
-    def __init__(self, breaker: CircuitBreaker) -> None:
-        self._breaker = breaker
-
-    def __enter__(self) -> None:
-        self._permit = self._breaker._ask(self._breaker.calling, (), {})  # noqa: SLF001  the breaker's other half
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._breaker._succeeded(self._permit)  # noqa: SLF001
-        else:
-            self._breaker._failed(self._permit, error)  # noqa: SLF001
+def _not_yet(func: Any) -> TypeError:
+    return TypeError(f"{func!r} is an async generator function, which is not supported yet")

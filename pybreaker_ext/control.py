@@ -132,6 +132,10 @@ class CircuitControl(pybreaker.CircuitBreaker):
         """Return one consistent look at the circuit. Changes nothing; one round trip with Redis."""
         return snapshot_of(self._name, self._read())
 
+    async def snapshot_async(self) -> Snapshot:
+        """Return one consistent look at the circuit. Changes nothing; one round trip with Redis."""
+        return snapshot_of(self._name, await self._read_async())
+
     @property
     def current_state(self) -> str:
         """The circuit's state in the store: `closed`, `open` or `half-open`."""
@@ -193,17 +197,47 @@ class CircuitControl(pybreaker.CircuitBreaker):
         self._set(Event("open", duration=settings.milliseconds(time)))
         return self._throw_new_error_on_trip
 
+    async def open_async(self, duration: float | None = None) -> bool:
+        """Open the circuit for `duration` seconds: all calls are rejected.
+
+        Args:
+            duration: Seconds, 0 or more; `reset_timeout` by default, `math.inf` until somebody
+                closes it. No back-off and no jitter apply.
+
+        Returns:
+            `throw_new_error_on_trip`, as pybreaker's does.
+
+        Raises:
+            TypeError: `duration` is no number.
+            ValueError: `duration` is negative or not a number.
+        """
+        time = self._reset_timeout if duration is None else settings.duration("duration", duration)
+        await self._set_async(Event("open", duration=settings.milliseconds(time)))
+        return self._throw_new_error_on_trip
+
     def half_open(self) -> None:
         """Half-open the circuit: probes are admitted, a failing one opens it."""
         self._set(Event("half_open"))
+
+    async def half_open_async(self) -> None:
+        """Half-open the circuit: probes are admitted, a failing one opens it."""
+        await self._set_async(Event("half_open"))
 
     def close(self) -> None:
         """Close the circuit: all counters start again."""
         self._set(Event("close"))
 
+    async def close_async(self) -> None:
+        """Close the circuit: all counters start again."""
+        await self._set_async(Event("close"))
+
     def reset(self) -> None:
         """Make the circuit as if never used: in its storage's first state, with nothing counted."""
         self._set(Event("reset"))
+
+    async def reset_async(self) -> None:
+        """Make the circuit as if never used: in its storage's first state, with nothing counted."""
+        await self._set_async(Event("reset"))
 
     def _first_look(self) -> str:
         """Return the state to begin with: memory's own, else what a missing record is; no I/O."""
@@ -214,8 +248,14 @@ class CircuitControl(pybreaker.CircuitBreaker):
     def _read(self) -> Decision:
         return self._store.apply(Event("read"), self._policy)
 
+    async def _read_async(self) -> Decision:
+        return await self._store.apply_async(Event("read"), self._policy)
+
     def _set(self, event: Event) -> None:
         self._notifier.notice(self, self._store.apply(event, self._policy))
+
+    async def _set_async(self, event: Event) -> None:
+        self._notifier.notice(self, await self._store.apply_async(event, self._policy))
 
 
 def _storage(given: Any) -> Storage:

@@ -26,6 +26,7 @@ class Outcome(NamedTuple):
 
 
 SUCCESS: Final = Outcome("success")
+NEUTRAL: Final = Outcome("neutral")
 
 
 class Judge:

@@ -30,7 +30,7 @@ def guarded(
     try:
         result = yield from make()
     except BaseException as error:
-        reports._failed(permit, error)  # noqa: SLF001  the breaker's other half
+        reports._failed(permit, error)
         raise
-    reports._succeeded(permit)  # noqa: SLF001
+    reports._succeeded(permit)
     return result

@@ -34,19 +34,19 @@ def redis_server(_redis_server: servers.RedisServer) -> servers.RedisServer:
     return _redis_server
 
 
-@pytest.fixture(params=stores.KINDS)
+@pytest.fixture(params=stores.ALL_KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[stores.Store]:
     """Each kind of store in turn, with a clock that stands still."""
-    server = request.getfixturevalue("redis_server") if request.param.startswith("redis") else None
+    server = request.getfixturevalue("redis_server") if "redis" in request.param else None
     opened = stores.open_store(request.param, tmp_path, server)
     yield opened
     opened.close()
 
 
-@pytest.fixture(params=["redis", "redis, decoded", "fakeredis"])
+@pytest.fixture(params=stores.ALL_REDIS_KINDS)
 def redis_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[stores.RedisStore]:
     """Each kind of Redis in turn, with a clock that stands still."""
-    server = request.getfixturevalue("redis_server") if request.param.startswith("redis") else None
+    server = request.getfixturevalue("redis_server") if "redis" in request.param else None
     opened = stores.open_store(request.param, tmp_path, server)
     assert isinstance(opened, stores.RedisStore)
     yield opened

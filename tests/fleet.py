@@ -7,6 +7,7 @@ replaced before the next task.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import multiprocessing
 import os
@@ -34,9 +35,15 @@ class Circuit:
     name: str
     #: Arguments of `CircuitBreaker`.
     settings: tuple[tuple[str, Any], ...] = ()
+    #: Whether calls are made in an event loop.
+    in_loop: bool = False
 
-    def with_settings(self, **settings: Any) -> Circuit:
-        return Circuit(self.kind, self.where, self.name, tuple(settings.items()))
+    def call(self, function: Callable[[], Any], breaker: Any = None) -> Any:
+        """Make one call through a breaker of this circuit, in the circuit's colour."""
+        breaker = breaker or self.breaker()
+        if not self.in_loop:
+            return breaker.call(function)
+        return asyncio.run(breaker.call_async(function))
 
     def storage(self) -> Any:
         import redis  # noqa: PLC0415  in the workers only

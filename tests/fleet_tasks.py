@@ -30,7 +30,7 @@ def fail() -> None:
 
 def fail_once(circuit: Circuit) -> str:
     try:
-        circuit.breaker().call(fail)
+        circuit.call(fail)
     except pybreaker_ext.CircuitBreakerError as error:
         return "tripped" if error.__cause__ else "rejected"
     except BackendError:
@@ -39,7 +39,7 @@ def fail_once(circuit: Circuit) -> str:
 
 
 def succeed_once(circuit: Circuit) -> str:
-    return circuit.breaker().call(lambda: "succeeded")
+    return circuit.call(lambda: "succeeded")
 
 
 def attempt(circuit: Circuit, total: int, places: int) -> str:
@@ -52,7 +52,7 @@ def attempt(circuit: Circuit, total: int, places: int) -> str:
         return "probe"
 
     try:
-        return circuit.breaker().call(backend)
+        return circuit.call(backend)
     except pybreaker_ext.CircuitBreakerError:
         shared().add(REJECTIONS)
         return "rejected"
@@ -67,12 +67,12 @@ def succeed_or_read(circuit: Circuit, index_of_this: int, times: int) -> Any:
     """The first two to come succeed, one after the other; everybody else looks at the state."""
     place = shared().add(CALLS)
     if place == 1:
-        result = circuit.breaker().call(lambda: "first")
+        result = circuit.call(lambda: "first")
         shared().add(PROBES)
         return result
     if place == 2:
         until(lambda: shared().counts[PROBES] == 1)
-        return circuit.breaker().call(lambda: "second")
+        return circuit.call(lambda: "second")
     return read_often(circuit, times)
 
 
@@ -83,7 +83,7 @@ def hang_in_probe(circuit: Circuit) -> None:
         shared().add(PROBES)
         signal.pause()
 
-    circuit.breaker().call(backend)
+    circuit.call(backend)
 
 
 def call_steadily(circuit: Circuit, until_probes: int) -> list[float]:
@@ -97,7 +97,7 @@ def call_steadily(circuit: Circuit, until_probes: int) -> list[float]:
 
     def done() -> bool:
         with contextlib.suppress(pybreaker_ext.CircuitBreakerError):
-            breaker.call(backend)
+            circuit.call(backend, breaker)
         return shared().counts[PROBES] >= until_probes
 
     until(done)
@@ -122,7 +122,7 @@ def trip_with_wrong_clock(circuit: Circuit, seconds: float) -> float:
     """Trip the circuit; return the `retry_after` that the caller is told."""
     with wrong_clock(seconds):
         try:
-            circuit.breaker().call(fail)
+            circuit.call(fail)
         except pybreaker_ext.CircuitBreakerError as error:
             return error.retry_after
     raise AssertionError("did not trip")
@@ -131,7 +131,7 @@ def trip_with_wrong_clock(circuit: Circuit, seconds: float) -> float:
 def look_with_wrong_clock(circuit: Circuit, seconds: float) -> tuple[str, float]:
     with wrong_clock(seconds):
         try:
-            circuit.breaker().call(lambda: None)
+            circuit.call(lambda: None)
         except pybreaker_ext.CircuitBreakerError as error:
             return "rejected", error.retry_after
     return "admitted", 0.0
@@ -148,7 +148,7 @@ def slow_call(circuit: Circuit, ending: str) -> str:
         return "late"
 
     try:
-        return circuit.breaker().call(backend)
+        return circuit.call(backend)
     except BackendError:
         return "late"
 

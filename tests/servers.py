@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,22 +35,29 @@ def redis_server_program() -> str | None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that is free, and so is the one 10,000 above, which a cluster node takes too.
+
+    Both are below those that the system gives to clients: one of these could be taken by a
+    connection while a test's server is down.
+    """
+    while True:
+        port = random.randrange(10_500, 22_000)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 class RedisServer:
     """One `redis-server` process on a port of 127.0.0.1."""
 
-    def __init__(self, program: str, directory: str, *options: str, port: int | None = None) -> None:
+    def __init__(
+        self, program: str, directory: str, *options: str, port: int | None = None, settings: str | None = None
+    ) -> None:
         self.port = port or free_port()
-        self._command = [
-            program,
-            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", directory),
-            *("--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", "redis.log"),
-            *options,
-        ]
+        place = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", directory, "--logfile", "redis.log")
+        store = ("--save", "", "--appendonly", "no", "--daemonize", "no")
+        self._command = [program, *((settings, "--sentinel", *place) if settings else (*place, *store)), *options]
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -109,6 +117,39 @@ def running_redis(*options: str) -> Iterator[RedisServer]:
         if server is not None:
             server.stop()
         shutil.rmtree(Path(directory), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator[RedisServer]:
+    """One node with all slots: enough to refuse scripts whose keys lie in several."""
+    with running_redis("--cluster-enabled", "yes") as server:
+        with server.client() as node:
+            node.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
+            deadline = time.monotonic() + 30
+            while node.cluster("info")["cluster_state"] != "ok":
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        yield server
+
+
+@contextlib.contextmanager
+def running_sentinel() -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A server by the name of `main`, and a sentinel that knows it."""
+    program = redis_server_program()
+    assert program is not None
+    directory = tempfile.mkdtemp(prefix="pybreaker-ext-sentinel-")
+    sentinel = None
+    try:
+        with running_redis() as server:
+            port = free_port()
+            settings = Path(directory, "sentinel.conf")
+            settings.write_text(f"sentinel monitor main 127.0.0.1 {server.port} 1\n")
+            sentinel = RedisServer(program, directory, settings=str(settings), port=port)
+            yield sentinel, server
+    finally:
+        if sentinel is not None:
+            sentinel.stop()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def missing_server_is_a_failure() -> bool:

@@ -5,6 +5,7 @@ Each test that is parametrised with `store` runs on all of them.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +60,29 @@ class ClockedRedis(CircuitRedisStorage):
         return [*super()._arguments(event, policy), self.test_clock.now]
 
 
+class InLoop:
+    """A storage whose every decision is made in an event loop."""
+
+    def __init__(self, storage: Any, runner: asyncio.Runner) -> None:
+        self.__dict__.update(inner=storage, runner=runner)
+
+    def apply(self, event: Event, policy: Policy) -> Decision:
+        return self.runner.run(self.inner.apply_async(event, policy))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.inner, name, value)
+
+
 class Store:
     """One circuit in one kind of store."""
 
     kind = ""
 
     def __init__(self) -> None:
+        self.runner: asyncio.Runner | None = None
         self.clock = Clock()
         self.namespace = f"test-{next(_namespaces)}"
         self.policy = Policy()
@@ -78,6 +96,13 @@ class Store:
         """Lose the record, as an eviction or a FLUSHALL does."""
         raise NotImplementedError
 
+    def go_async(self) -> None:
+        """Make all decisions in an event loop from now on."""
+        self.runner = asyncio.Runner()
+        self.storage = InLoop(self.storage, self.runner)
+        made = self.make
+        self.make = lambda *args: InLoop(made(*args), self.runner)  # type: ignore[method-assign, assignment]
+
     def apply(self, kind: str, token: str = "", generation: int = 0, **fields: Any) -> Decision:
         return self.storage.apply(Event(kind, token, generation, **fields), self.policy)
 
@@ -90,6 +115,8 @@ class Store:
 
     def close(self) -> None:
         """Give back what the store uses."""
+        if self.runner is not None:
+            self.runner.close()
 
 
 class MemoryStore(Store):
@@ -124,13 +151,14 @@ class SQLiteStore(Store):
 
 class RedisStore(Store):
     kind = "redis"
+    async_client: Any = None
 
     def __init__(self, client: Any) -> None:
         self.client = client
         super().__init__()
 
     def make(self, state: str = "closed") -> Any:
-        storage = ClockedRedis(state, self.client, self.namespace)
+        storage = ClockedRedis(state, self.client, self.namespace, async_redis=self.async_client)
         storage.test_clock = self.clock
         return storage
 
@@ -146,6 +174,7 @@ class RedisStore(Store):
         self.client.delete(*map(self.key, names))
 
     def close(self) -> None:
+        super().close()
         if self.storage._link._own is not None:
             self.storage._link._own.close()
         self.client.close()
@@ -158,18 +187,30 @@ class DecodedRedisStore(RedisStore):
 class FakeRedisStore(RedisStore):
     kind = "fakeredis"
 
+    def __init__(self, server: fakeredis.FakeServer) -> None:
+        self.async_client = fakeredis.FakeAsyncRedis(server=server)
+        super().__init__(fakeredis.FakeRedis(server=server))
 
-KINDS = ("memory", "sqlite", "redis", "redis, decoded", "fakeredis")
+
+REDIS_KINDS = ("redis", "redis, decoded", "fakeredis")
+KINDS = ("memory", "sqlite", *REDIS_KINDS)
+IN_LOOP = "asyncio: "
+ALL_KINDS = (*KINDS, *(IN_LOOP + kind for kind in KINDS))
+ALL_REDIS_KINDS = (*REDIS_KINDS, *(IN_LOOP + kind for kind in REDIS_KINDS))
 
 
 def open_store(kind: str, path: Path, server: RedisServer | None) -> Store:
     """Return a store with an unused circuit."""
+    if kind.startswith(IN_LOOP):
+        store = open_store(kind.removeprefix(IN_LOOP), path, server)
+        store.go_async()
+        return store
     if kind == "memory":
         return MemoryStore()
     if kind == "sqlite":
         return SQLiteStore(path / "circuits.db")
     if kind == "fakeredis":
-        return FakeRedisStore(fakeredis.FakeRedis())
+        return FakeRedisStore(fakeredis.FakeServer())
     assert server is not None
     if kind == "redis":
         return RedisStore(server.client())

@@ -25,7 +25,8 @@ ALLOWED = {
     "storage": STORAGES,
     "control": STORAGES | {"settings", "notifier", "snapshot"},
     "admission": STORAGES | {"control", "outcome", "settings", "snapshot", "tokens"},
-    "breaker": STORAGES | {"admission", "kinds", "outcome", "settings", "streams"},
+    "block": set(),
+    "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "settings", "streams"},
 }
 
 

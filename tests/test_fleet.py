@@ -28,17 +28,18 @@ def fleet() -> Iterator[Fleet]:
         yield workers
 
 
-@pytest.fixture(params=["redis", "sqlite"])
+@pytest.fixture(params=["redis", "sqlite", "asyncio: redis", "asyncio: sqlite"])
 def circuit(request: pytest.FixtureRequest, tmp_path: Path) -> Circuit:
-    if request.param == "sqlite":
-        return Circuit("sqlite", str(tmp_path / "circuits.db"), "c")
+    in_loop = request.param.startswith("asyncio")
+    if request.param.endswith("sqlite"):
+        return Circuit("sqlite", str(tmp_path / "circuits.db"), "c", in_loop=in_loop)
     server: RedisServer = request.getfixturevalue("redis_server")
-    return Circuit("redis", server.url, "c")
+    return Circuit("redis", server.url, "c", in_loop=in_loop)
 
 
 def fresh(circuit: Circuit, **settings: object) -> Circuit:
     name = f"c{next(_names)}"
-    return Circuit(circuit.kind, circuit.where, name, tuple(settings.items()))
+    return Circuit(circuit.kind, circuit.where, name, tuple(settings.items()), circuit.in_loop)
 
 
 @pytest.mark.timeout(900)

@@ -404,19 +404,9 @@ class TestKeyNames:
 
 
 def test_a_real_cluster_keeps_all_keys_in_one_slot() -> None:
-    """One node with all slots: enough to refuse scripts whose keys lie in several."""
     if servers.redis_server_program() is None and not servers.missing_server_is_a_failure():
         pytest.skip("no redis-server")
-    with servers.running_redis("--cluster-enabled", "yes") as server:
-        with server.client() as node:
-            node.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
-        from fleet import until  # noqa: PLC0415
-
-        def ready() -> bool:
-            with server.client() as node:
-                return node.cluster("info")["cluster_state"] == "ok"
-
-        until(ready)
+    with servers.running_cluster() as server:
         with redis.RedisCluster(host="127.0.0.1", port=server.port) as client:
             storage = pybreaker_ext.CircuitRedisStorage("closed", client, "any name", cluster_mode=True)
             breaker = pybreaker_ext.CircuitBreaker(fail_max=1, state_storage=storage)

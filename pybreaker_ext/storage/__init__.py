@@ -18,3 +18,11 @@ class Storage(Protocol):
         Never raises because the store is away: it then decides on its own (see `outage.py`).
         """
         ...
+
+    async def apply_async(self, event: Event, policy: Policy) -> Decision:
+        """Apply one event to the circuit, as one atomic step, and return what became of it.
+
+        Never keeps the event loop waiting. When the caller is cancelled, a report is carried out
+        all the same, and an ask gives its permit back.
+        """
+        ...

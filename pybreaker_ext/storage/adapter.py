@@ -44,6 +44,10 @@ class StorageAdapter:
         """Apply one event, atomic within this process, and return the decision."""
         return self._stand_in.apply(self._attempt, event, policy)
 
+    async def apply_async(self, event: Event, policy: Policy) -> Decision:
+        """Apply one event and return the decision; the user's storage is called as it is, in the loop."""
+        return self.apply(event, policy)
+
     def _attempt(self, event: Event, policy: Policy) -> Decision:
         with self._lock:
             try:

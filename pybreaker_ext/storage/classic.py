@@ -55,6 +55,10 @@ class ReadableStorage(pybreaker.CircuitBreakerStorage):
     def apply(self, event: Event, policy: Policy) -> Decision:
         """Apply one event atomically and return the decision."""
 
+    @abstractmethod
+    async def apply_async(self, event: Event, policy: Policy) -> Decision:
+        """Apply one event atomically and return the decision."""
+
     def _read(self) -> Record:
         return self.apply(READ, DEFAULTS).after
 

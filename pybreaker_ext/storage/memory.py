@@ -45,6 +45,10 @@ class CircuitMemoryStorage(ClassicStorage):
                         self._record = decision.after
                     return decision
 
+    async def apply_async(self, event: Event, policy: Policy) -> Decision:
+        """Apply one event atomically and return the decision."""
+        return self.apply(event, policy)
+
     def begin_with(self, record: Record) -> None:
         """Begin with `record` instead of an unused circuit."""
         self._record = record

@@ -19,7 +19,7 @@ from pybreaker_ext.machine import FOREVER, OPEN, Decision, Event, Policy, Record
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 logger = logging.getLogger("pybreaker_ext.storage")
 
@@ -125,14 +125,26 @@ class StandIn:
             return self.decide(event, policy)
         try:
             decision = attempt(for_epoch(event, 0), policy)
-        except StoreUnavailableError as error:
-            self.outage.failed(epoch, error)
+        except BaseException as error:
+            if not self._lost(epoch, error):
+                raise
             return self.decide(event, policy)
-        except BaseException:
-            self.outage.abandoned(epoch)
-            raise
-        epoch = self.outage.succeeded(epoch)
-        return decision._replace(epoch=epoch) if epoch else decision
+        return self._answered(epoch, decision)
+
+    async def apply_async(
+        self, attempt: Callable[[Event, Policy], Awaitable[Decision]], event: Event, policy: Policy
+    ) -> Decision:
+        """Apply the event by `attempt`, or locally when the store is away."""
+        epoch = self.outage.begin()
+        if epoch is None:
+            return self.decide(event, policy)
+        try:
+            decision = await attempt(for_epoch(event, 0), policy)
+        except BaseException as error:
+            if not self._lost(epoch, error):
+                raise
+            return self.decide(event, policy)
+        return self._answered(epoch, decision)
 
     def decide(self, event: Event, policy: Policy) -> Decision:
         """Decide without the store."""
@@ -141,6 +153,18 @@ class StandIn:
         if self._fallback == OPEN and decision.retry_after == FOREVER:
             decision = decision._replace(retry_after=self.outage.until_next_try())
         return decision._replace(epoch=epoch)
+
+    def _lost(self, epoch: int, error: BaseException) -> bool:
+        """Tell whether the error means that the store is away."""
+        if isinstance(error, StoreUnavailableError):
+            self.outage.failed(epoch, error)
+            return True
+        self.outage.abandoned(epoch)
+        return False
+
+    def _answered(self, epoch: int, decision: Decision) -> Decision:
+        epoch = self.outage.succeeded(epoch)
+        return decision._replace(epoch=epoch) if epoch else decision
 
     def _machine(self, epoch: int) -> CircuitMemoryStorage:
         with self.outage.lock:

@@ -13,6 +13,7 @@ import pybreaker
 
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
 from pybreaker_ext.storage import permits
+from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, check_state
 from pybreaker_ext.storage.link import link_to
 from pybreaker_ext.storage.outage import StandIn
@@ -56,7 +57,8 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
             can't be reached: `"closed"` counts and trips locally, `"open"` rejects.
         cluster_mode: Whether to make the namespace a hash tag, so that a Redis Cluster keeps all
             keys in one slot. A namespace that has a `{tag}` is used as it is.
-        async_redis: A `redis.asyncio` client for asyncio programs.
+        async_redis: A `redis.asyncio` client for asyncio programs; made from `redis_object`'s settings
+            when it isn't given. One of fakeredis, or of a class of your own, has to be given.
         key_ttl: Seconds after which an idle circuit's keys expire, counted from when it isn't
             open and no probe is out any more; None: never.
 
@@ -88,10 +90,9 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
             message = "redis_object must be a Redis client, not None"
             raise TypeError(message)
         self._key_ttl = _milliseconds(key_ttl)
-        self._async_redis = async_redis
         super().__init__(state, redis_object, namespace, fallback_circuit_state, cluster_mode)
         self._keys = [self._namespace(key) for key in ("state", "fail_counter", "success_counter", "opened_at", "ext")]
-        self._link = link_to(redis_object)
+        self._link = link_to(redis_object, async_redis)
         self._stand_in = StandIn(self._link.outage, str(fallback_circuit_state))
         self._packed: tuple[Policy | None, str] = (None, "")
         self._reported_strange: set[str] = set()
@@ -100,8 +101,19 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         """Apply one event atomically and return the decision."""
         return self._stand_in.apply(self._attempt, event, policy)
 
+    async def apply_async(self, event: Event, policy: Policy) -> Decision:
+        """Apply one event atomically and return the decision."""
+        return await carried_out(self._carry_out, event, policy)
+
+    async def _carry_out(self, event: Event, policy: Policy) -> Decision:
+        return await self._stand_in.apply_async(self._attempt_async, event, policy)
+
     def _attempt(self, event: Event, policy: Policy) -> Decision:
         answer = self._link.run(script(self.PRELUDE), self._keys, self._arguments(event, policy))
+        return self._decision(answer)
+
+    async def _attempt_async(self, event: Event, policy: Policy) -> Decision:
+        answer = await self._link.run_async(script(self.PRELUDE), self._keys, self._arguments(event, policy))
         return self._decision(answer)
 
     def _arguments(self, event: Event, policy: Policy) -> list[str | int | float]:

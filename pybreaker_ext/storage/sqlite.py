@@ -7,43 +7,20 @@ SQLite's own, which is the machine's.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
-import sqlite3
-import time
-import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from pybreaker_ext.errors import StoreUnavailableError
-from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED, DONE, Decision, Event, Policy, Record, decide, missing
 from pybreaker_ext.storage import permits
+from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import ClassicStorage, check_namespace, check_state
-from pybreaker_ext.storage.outage import Outage, StandIn
+from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.shared import SharedObjects
+from pybreaker_ext.storage.sqlite_file import FileBusyError, SQLiteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-#: Seconds that a caller waits for other processes' writes (each takes some 0.1 ms) before the
-#: file counts as away.
-LOCK_TIMEOUT: Final = 1.0
-
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS circuits (
-    namespace TEXT PRIMARY KEY,
-    state TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    fail_counter INTEGER NOT NULL,
-    success_counter INTEGER NOT NULL,
-    opened_at INTEGER NOT NULL,     -- milliseconds since the epoch, 0: never
-    open_until INTEGER NOT NULL,    -- milliseconds since the epoch
-    trips INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    permits TEXT NOT NULL           -- token:lease end in milliseconds, ...
-)"""
+    import sqlite3
+    from collections.abc import Callable
 
 #: One row always comes back; its first column is SQLite's clock in microseconds since the epoch.
 SELECT: Final = """
@@ -81,7 +58,7 @@ class CircuitSQLiteStorage(ClassicStorage):
     ) -> None:
         super().__init__("sqlite")
         self._namespace = check_namespace(namespace)
-        self._file = _files.get(_check_path(path), _File)
+        self._file = files.get(_check_path(path), SQLiteFile)
         self._stand_in = StandIn(self._file.outage, check_state("fallback_circuit_state", fallback_circuit_state))
 
     @property
@@ -93,11 +70,30 @@ class CircuitSQLiteStorage(ClassicStorage):
         """Apply one event atomically and return the decision."""
         return self._stand_in.apply(self._attempt, event, policy)
 
+    async def apply_async(self, event: Event, policy: Policy) -> Decision:
+        """Apply one event atomically and return the decision."""
+        try:
+            return self._stand_in.apply(self._attempt_now, event, policy)
+        except FileBusyError:  # another process is writing: wait, and let the loop go on
+            return await carried_out(self._carry_out, event, policy)
+
+    async def _carry_out(self, event: Event, policy: Policy) -> Decision:
+        return await self._stand_in.apply_async(self._attempt_async, event, policy)
+
     def _attempt(self, event: Event, policy: Policy) -> Decision:
+        return self._file.run(self._steps(event, policy))
+
+    async def _attempt_async(self, event: Event, policy: Policy) -> Decision:
+        return await self._file.run_async(self._steps(event, policy))
+
+    def _attempt_now(self, event: Event, policy: Policy) -> Decision:
+        return self._file.run_now(self._steps(event, policy))
+
+    def _steps(self, event: Event, policy: Policy) -> Callable[[sqlite3.Connection], Decision]:
         def decided(record: Record | None, now: int) -> Decision:
             return decide(record, event, policy, now)
 
-        return self._file.run(lambda connection: self._step(connection, decided, quiet=event.kind in QUIET))
+        return lambda connection: self._step(connection, decided, quiet=event.kind in QUIET)
 
     def _step(
         self, connection: sqlite3.Connection, decided: Callable[[Record | None, int], Decision], *, quiet: bool
@@ -135,88 +131,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         connection.execute("INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
-class _File:
-    """One file as this process knows it: idle connections, and whether it can be used."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.outage = Outage(f"SQLite file {path}")
-        self._own_connections()
-        renew_after_fork(self)
-
-    def renew_after_fork(self) -> None:
-        """Leave the parent's connections alone: SQLite forbids even closing them in the child."""
-        _inherited.append(self._idle)
-        self._closing.detach()
-        self._own_connections()
-
-    def run(self, step: Callable[[sqlite3.Connection], Decision]) -> Decision:
-        """Return what `step` makes of a connection; wait while other processes write.
-
-        Raises:
-            StoreUnavailableError: The file can't be used, or is locked for too long.
-        """
-        deadline = time.monotonic() + LOCK_TIMEOUT
-        while True:
-            try:
-                with self._connection() as connection:
-                    return step(connection)
-            except (sqlite3.Error, OSError, ValueError) as error:
-                if not _busy(error) or time.monotonic() >= deadline:
-                    raise StoreUnavailableError(self.path) from error
-            # SQLite's own waiting grows to 100 ms a step, which is unfair among many processes.
-            time.sleep(random.uniform(0.0002, 0.004))  # noqa: S311
-
-    def _own_connections(self) -> None:
-        self._idle: deque[sqlite3.Connection] = deque()
-        self._closing = weakref.finalize(self, _close_all, self._idle)
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        idle = self._idle
-        try:
-            connection = idle.pop()
-        except IndexError:
-            connection = self._connect()
-        try:
-            yield connection
-        except BaseException as error:
-            if not _busy(error):
-                connection.close()  # which undoes an open transaction
-                raise
-            connection.rollback()
-            idle.append(connection)
-            raise
-        idle.append(connection)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            # A commit survives the end of the process without a sync of the disk, and the file
-            # survives the end of the machine, at worst with the last moments missing.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(SCHEMA)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-#: Connections of parent processes, kept from being closed by the garbage collector.
-_inherited: list[deque[sqlite3.Connection]] = []
-
-_files: SharedObjects[str, _File] = SharedObjects()
-
-
-def _close_all(connections: deque[sqlite3.Connection]) -> None:
-    while connections:
-        connections.pop().close()
-
-
-def _busy(error: BaseException) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+files: SharedObjects[str, SQLiteFile] = SharedObjects()
 
 
 def _check_path(path: str | os.PathLike[str]) -> str:
