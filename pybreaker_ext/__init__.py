@@ -4,7 +4,6 @@ from pybreaker import (
     STATE_CLOSED,
     STATE_HALF_OPEN,
     STATE_OPEN,
-    CircuitBreakerListener,
     CircuitBreakerState,
     CircuitBreakerStorage,
     CircuitClosedState,
@@ -14,6 +13,7 @@ from pybreaker import (
 
 from pybreaker_ext.breaker import CircuitBreaker
 from pybreaker_ext.errors import CircuitBreakerError, FailedResult
+from pybreaker_ext.listener import CircuitBreakerListener
 from pybreaker_ext.settings import Backoff
 from pybreaker_ext.snapshot import CircuitState, Snapshot
 from pybreaker_ext.storage.memory import CircuitMemoryStorage

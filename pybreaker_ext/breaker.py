@@ -160,7 +160,7 @@ class CircuitBreaker(CircuitAdmission):
             CircuitBreakerError: On entering: rejected. On leaving: the block's error has opened
                 the circuit.
         """
-        return Block(self, self.calling)
+        return Block(self)
 
     @overload  # type: ignore[override]
     def __call__(self, func: Callable[P, R], /) -> Callable[P, R]: ...

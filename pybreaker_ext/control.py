@@ -260,10 +260,11 @@ class CircuitControl(pybreaker.CircuitBreaker):
 
 def _storage(given: Any) -> Storage:
     """Return `given` as a storage that has our one verb."""
-    if isinstance(given, ReadableStorage) or callable(getattr(type(given), "apply", None)):
+    theirs = isinstance(given, pybreaker.CircuitBreakerStorage) or hasattr(type(given), "increment_counter")
+    if isinstance(given, ReadableStorage) or (not theirs and callable(getattr(type(given), "apply", None))):
         storage: Storage = given
         return storage
-    if isinstance(given, pybreaker.CircuitBreakerStorage) or hasattr(type(given), "increment_counter"):
+    if theirs:
         return adapted(given)
     message = f"state_storage must be a pybreaker.CircuitBreakerStorage or None, not {given!r}"
     raise TypeError(message)

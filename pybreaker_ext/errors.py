@@ -66,6 +66,10 @@ class FailedResult(Exception):  # noqa: N818  named for what it holds; it is nev
         self.result = result
 
 
+class StoreBusyError(Exception):
+    """All of the user's own connections are in use. Stays inside the package; the store isn't away."""
+
+
 class StoreUnavailableError(Exception):
     """The store could not be asked: a connection, a time-out or the server's own error.
 

@@ -27,6 +27,7 @@ STATES: Final = (CLOSED, OPEN, HALF_OPEN)
 FAILURES: Final = "failures"
 HOLD: Final = "hold"
 MANUAL: Final = "manual"
+REASONS: Final = (FAILURES, HOLD, MANUAL, "")
 
 #: The instant that never comes: "until closed by hand". The largest whole number that a double
 #: (Lua, JSON) holds exactly; in milliseconds it is some 285,000 years away.
@@ -106,6 +107,9 @@ class Decision(NamedTuple):
     retry_after: int
     #: Milliseconds on the store's clock.
     now: int
+    #: None when `after` is what is stored. Else it was adopted and not stored, and this is the
+    #: generation that is; 0 when there is none.
+    stored: int | None = None
     #: Which machine decided: even is the shared store, odd a local stand-in.
     epoch: int = 0
 
@@ -120,9 +124,12 @@ def later(ms: int, duration: int) -> int:
     return min(ms + duration, FOREVER)
 
 
-def change(record: Record, state: str) -> Record:
-    """Move to `state`: a new generation, in which no permit has been issued yet."""
-    return record._replace(state=state, generation=record.generation + 1, permits={})
+def change(record: Record, state: str, ms: int) -> Record:
+    """Move to `state`: a new generation, in which no permit has been issued yet.
+
+    It follows the clock, so that a store which went back to an older record repeats none.
+    """
+    return record._replace(state=state, generation=max(ms * 1000, record.generation + 1), permits={})
 
 
 def adopt(record: Record, state: str, opened_at: int, policy: Policy, ms: int) -> Record:
@@ -130,7 +137,7 @@ def adopt(record: Record, state: str, opened_at: int, policy: Policy, ms: int) -
 
     A writer whose clock runs ahead can't keep the circuit open for longer than `reset_timeout`.
     """
-    found = change(record, state)._replace(opened_at=opened_at, reason="")
+    found = change(record, state, ms)._replace(opened_at=opened_at, reason="")
     if state == OPEN:
         until = later(min(opened_at, ms), policy.reset_timeout) if opened_at else ms
         return found._replace(open_until=until)
@@ -190,7 +197,7 @@ def settle(record: Record, event: Event) -> Record:
 def trip(record: Record, event: Event, policy: Policy, ms: int) -> Record:
     """Open the circuit because of a failure: rows 4 and 11."""
     until = later(ms, open_time(policy, record.trips, event.luck))
-    return change(record, OPEN)._replace(
+    return change(record, OPEN, ms)._replace(
         fail_counter=record.fail_counter + 1,
         success_counter=0,
         opened_at=ms,
@@ -207,7 +214,7 @@ def ask(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str, Rec
     if record.state == OPEN:
         if ms < record.open_until:
             return REJECTED, record
-        record = change(record, HALF_OPEN)._replace(success_counter=0)
+        record = change(record, HALF_OPEN, ms)._replace(success_counter=0)
     if event.token in record.permits:  # asked twice: the first answer was lost on the way
         return ADMITTED, record
     count, _ = live(record, ms)
@@ -224,7 +231,7 @@ def success(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str,
         return COUNTED, record._replace(fail_counter=0) if record.fail_counter else record
     if record.success_counter + 1 < policy.success_threshold:
         return COUNTED, settle(record, event)._replace(success_counter=record.success_counter + 1)
-    return COUNTED, change(record, CLOSED)._replace(fail_counter=0, success_counter=0, trips=0, reason="")
+    return COUNTED, change(record, CLOSED, ms)._replace(fail_counter=0, success_counter=0, trips=0, reason="")
 
 
 def failure(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str, Record]:
@@ -252,7 +259,7 @@ def hold(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str, Re
         return COUNTED, record._replace(open_until=until, reason=HOLD)
     if not counts(record, event):
         return DROPPED, record
-    opened = change(record, OPEN)._replace(opened_at=ms, open_until=until)
+    opened = change(record, OPEN, ms)._replace(opened_at=ms, open_until=until)
     return COUNTED, opened._replace(success_counter=0, reason=HOLD)
 
 
@@ -266,24 +273,24 @@ def renew(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str, R
 
 def open_by_hand(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str, Record]:
     """Open for the event's duration: row 17."""
-    opened = change(record, OPEN)._replace(opened_at=ms, open_until=later(ms, event.duration))
+    opened = change(record, OPEN, ms)._replace(opened_at=ms, open_until=later(ms, event.duration))
     return DONE, opened._replace(success_counter=0, reason=MANUAL)
 
 
 def half_open_by_hand(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str, Record]:
     """Let probes through: row 18."""
-    return DONE, change(record, HALF_OPEN)._replace(success_counter=0, reason=MANUAL)
+    return DONE, change(record, HALF_OPEN, ms)._replace(success_counter=0, reason=MANUAL)
 
 
 def close_by_hand(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str, Record]:
     """Close: row 19."""
-    closed = change(record, CLOSED)._replace(fail_counter=0, success_counter=0)
+    closed = change(record, CLOSED, ms)._replace(fail_counter=0, success_counter=0)
     return DONE, closed._replace(trips=0, reason=MANUAL)
 
 
 def reset_by_hand(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str, Record]:
     """Forget everything but that the generation was used: row 20. `decide` sets the state."""
-    return DONE, Record(generation=record.generation + 1, reason=MANUAL)
+    return DONE, Record(generation=change(record, CLOSED, ms).generation, reason=MANUAL)
 
 
 def read(record: Record, event: Event, policy: Policy, ms: int) -> tuple[str, Record]:
@@ -313,18 +320,20 @@ def decide(
     now: int,
     initial: str = CLOSED,
     *,
-    adopted: bool = False,
+    adopted_from: int | None = None,
 ) -> Decision:
     """Return what `event` does to `record` at `now`.
 
-    `initial` is the state of a circuit that has no record. `adopted` says that `record` is what
-    a foreign write was taken for, and is to be stored with the next change or ask.
+    `initial` is the state of a circuit that has no record. `adopted_from` says that `record` is
+    what a foreign write was taken for, and is to be stored with the next change or ask; it is the
+    generation that is stored, 0 when there is none.
     """
     before = missing(initial, now) if record is None else record
     ms = now // 1000
     verdict, after = HANDLERS[event.kind](before, event, policy, ms)
     if event.kind == "reset":
         after = after._replace(state=initial)
-    unsaved = adopted or record is None or after is not before
-    write = unsaved and verdict not in (DROPPED, SEEN)
-    return Decision(verdict, before.state, before.generation, after, write, retry_after(after, policy, ms), ms)
+    stored = 0 if record is None else adopted_from
+    write = verdict not in (DROPPED, SEEN) and (stored is not None or after is not before)
+    wait = retry_after(after, policy, ms)
+    return Decision(verdict, before.state, before.generation, after, write, wait, ms, None if write else stored)

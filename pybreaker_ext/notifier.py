@@ -41,6 +41,8 @@ class Notifier:
     def __init__(self, state: str) -> None:
         #: Epoch, generation and state of the last record seen.
         self._told = (-1, 0, state)
+        #: Whether that was a foreign write which nobody had stored as adopted.
+        self._unsaved = False
         self._changes: deque[tuple[str, str]] = deque()
         self._telling = False
         self.renew_after_fork()
@@ -61,28 +63,32 @@ class Notifier:
 
     def notice(self, breaker: Any, decision: Decision) -> None:
         """Tell the changes that a decision shows: one that others made, then one that it made itself."""
-        found = (decision.epoch, decision.old_generation, decision.old_state)
-        made = (decision.epoch, decision.after.generation, decision.after.state)
+        # The generation of an adoption that isn't stored may never come true: what is stored counts.
+        unsaved = decision.stored is not None
+        generation = decision.after.generation if decision.stored is None else decision.stored
+        made = (decision.epoch, generation, decision.after.state)
         if self._told == made:
             return
         with self._lock:
-            for seen in (found, made):
-                self._see(seen)
+            if not unsaved:
+                self._see((decision.epoch, decision.old_generation, decision.old_state))
+            self._see(made, unsaved=unsaved)
             if not self._telling:
                 self._tell_changes(breaker)
 
-    def _see(self, seen: tuple[int, int, str]) -> None:
+    def _see(self, seen: tuple[int, int, str], *, unsaved: bool = False) -> None:
         told = self._told
-        if seen[:2] <= told[:2]:
+        provisional = unsaved or self._unsaved
+        if seen[:2] < told[:2] or (seen[:2] == told[:2] and not provisional):
             return  # this news is old
-        self._told = seen
+        self._told, self._unsaved = seen, unsaved
         if told[2] != seen[2]:
             self._changes.append((told[2], seen[2]))
 
     def _tell_changes(self, breaker: Any) -> None:
         """Tell the changes one after the other, also those that hooks make meanwhile."""
-        self._telling = True
         try:
+            self._telling = True
             while self._changes:
                 old, new = self._changes.popleft()
                 self.tell(breaker, "state_change", state_object(breaker, old), state_object(breaker, new))

@@ -51,6 +51,9 @@ def whole_number(argument: str, value: Any, minimum: int = 1) -> int:
     if value < minimum:
         message = f"{argument} must be at least {minimum}, not {value!r}"
         raise ValueError(message)
+    if value > FOREVER:  # which a double, and so Redis's Lua, can't tell from its neighbours
+        message = f"{argument} must be at most 2**53 - 1, not {value!r}"
+        raise ValueError(message)
     return value
 
 

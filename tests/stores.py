@@ -53,7 +53,7 @@ class ClockedSQLite(CircuitSQLiteStorage):
 
 
 class ClockedRedis(CircuitRedisStorage):
-    PRELUDE = "local now = tonumber(ARGV[8])\n"
+    PRELUDE = "local now = tonumber(ARGV[#ARGV])\n"
     test_clock: Clock
 
     def _arguments(self, event: Event, policy: Policy) -> list[Any]:
@@ -145,8 +145,9 @@ class SQLiteStore(Store):
         return storage
 
     def lose(self) -> None:
-        with self.storage._file._connection() as connection:
-            connection.execute("DELETE FROM circuits WHERE namespace = ?", (self.namespace,))
+        self.storage._file.run_now(
+            lambda transaction: transaction.execute("DELETE FROM circuits WHERE namespace = ?", (self.namespace,))
+        )
 
 
 class RedisStore(Store):

@@ -9,7 +9,7 @@ from typing import Any
 import pybreaker
 import pytest
 
-from pybreaker_ext import CircuitBreaker, CircuitBreakerError
+from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage
 
 
 class DictStorage(pybreaker.CircuitBreakerStorage):
@@ -140,6 +140,24 @@ def test_no_failure_is_lost_among_threads() -> None:
     for thread in threads:
         thread.join()
     assert storage.counter == 400
+
+
+def test_a_storage_with_a_method_of_our_verbs_name() -> None:
+    class Applied(pybreaker.CircuitMemoryStorage):
+        def apply(self) -> None:
+            raise AssertionError("that is the user's own")
+
+    assert outcome(CircuitBreaker(state_storage=Applied("closed")), int) == "ok"
+
+
+def test_storages_may_be_equal_and_not_hashable() -> None:
+    class Equal(CircuitMemoryStorage):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    assert outcome(CircuitBreaker(state_storage=Equal()), int) == "ok"
 
 
 def test_a_strange_state_is_closed() -> None:

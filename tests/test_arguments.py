@@ -10,6 +10,8 @@ from typing import Any
 
 import fakeredis
 import pytest
+import redis
+import redis.asyncio
 
 from pybreaker_ext import (
     Backoff,
@@ -32,7 +34,7 @@ def refused(error: type[Exception], argument: str, value: object, function: Any)
 
 
 @pytest.mark.parametrize("argument", WHOLE)
-@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("value", [0, -1, 2**53])
 def test_whole_numbers_out_of_range(argument: str, value: int) -> None:
     refused(ValueError, argument, value, lambda: CircuitBreaker(**{argument: value}))
 
@@ -191,8 +193,15 @@ def test_paths() -> None:
     refused(TypeError, "path", 5, lambda: CircuitSQLiteStorage(5, "n"))
 
 
-def test_no_client() -> None:
-    refused(TypeError, "redis_object", None, lambda: CircuitRedisStorage("closed", None))
+@pytest.mark.parametrize("value", [None, "redis://localhost", object(), redis.asyncio.Redis()])
+def test_no_client(value: Any) -> None:
+    refused(TypeError, "redis_object", value, lambda: CircuitRedisStorage("closed", value))
+
+
+def test_a_cluster_without_a_tag() -> None:
+    client = redis.RedisCluster.__new__(redis.RedisCluster)  # constructing one would connect
+    refused(ValueError, "namespace", "plain", lambda: CircuitRedisStorage("closed", client, "plain"))
+    refused(ValueError, "namespace", None, lambda: CircuitRedisStorage("closed", client))
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])

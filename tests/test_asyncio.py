@@ -720,6 +720,7 @@ class TestLoops:
         assert [uvloop.run(outcome(breaker, f)) for f in (fail, fail, five)] == ["failed", "tripped", "rejected"]
         loop = uvloop.new_event_loop()
         assert loop.run_until_complete(outcome(breaker, five)) == "rejected"
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
         assert asyncio.run(outcome(breaker, five)) == "rejected"
         assert breaker.snapshot().shared

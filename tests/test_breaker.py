@@ -373,6 +373,24 @@ class TestBlock:
         with pytest.raises(CircuitBreakerError), breaker.calling():
             raise AssertionError("entered")
 
+    def test_is_for_one_time(self, new_breaker: Any) -> None:
+        breaker = new_breaker(half_open_max_calls=2)
+        block = breaker.calling()
+        with block, pytest.raises(RuntimeError, match="can be entered once"):
+            block.__enter__()
+        with pytest.raises(RuntimeError, match="can be left once"):
+            block.__exit__(None, None, None)
+        with pytest.raises(RuntimeError, match="can be left once"):
+            breaker.calling().__exit__(None, None, None)
+
+    def test_decorates_as_in_pybreaker(self, new_breaker: Any) -> None:
+        breaker = new_breaker()
+        five = breaker.calling()(lambda: 5)
+        assert (five(), five()) == (5, 5)
+        breaker.open()
+        with pytest.raises(CircuitBreakerError):
+            five()
+
     def test_leaving_early_is_a_success(self, new_breaker: Any) -> None:
         breaker = new_breaker()
 

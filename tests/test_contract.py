@@ -36,6 +36,11 @@ def tripped(store: Store) -> Record:
     return decision.after
 
 
+def next_generation(store: Store, generation: int) -> int:
+    """Generations follow the clock, and never stand still."""
+    return max(store.clock.ms * 1000, generation + 1)
+
+
 def half_opened(store: Store, token: str = "probe") -> Record:
     tripped(store)
     store.clock.advance(10)
@@ -85,7 +90,7 @@ def test_row_4_the_last_allowed_failure_trips(store: Store) -> None:
     assert (decision.old_state, decision.old_generation) == ("closed", generation)
     assert decision.after == Record(
         state="open",
-        generation=generation + 1,
+        generation=next_generation(store, generation),
         fail_counter=2,
         opened_at=store.clock.ms,
         open_until=store.clock.ms + 10_000,
@@ -109,7 +114,9 @@ def test_row_6_the_first_ask_after_the_open_time_is_a_probe(store: Store) -> Non
     decision = store.ask("probe")
     assert (decision.verdict, decision.old_state) == ("admitted", "open")
     assert decision.after == record._replace(
-        state="half-open", generation=record.generation + 1, permits={"probe": store.clock.ms + 30_000}
+        state="half-open",
+        generation=next_generation(store, record.generation),
+        permits={"probe": store.clock.ms + 30_000},
     )
     assert store.record == decision.after
 
@@ -151,7 +158,7 @@ def test_row_10_enough_successes_close(store: Store) -> None:
     store.ask("second")
     decision = store.apply("success", "second", record.generation)
     assert (decision.old_state, decision.after.state) == ("half-open", "closed")
-    assert decision.after.generation == record.generation + 1
+    assert decision.after.generation == next_generation(store, record.generation)
     counters = (decision.after.fail_counter, decision.after.success_counter, decision.after.trips)
     assert counters == (0, 0, 0)
     assert decision.after.permits == {}
@@ -194,7 +201,7 @@ def test_row_14_a_hold_opens_a_closed_circuit(store: Store) -> None:
     decision = store.apply("hold", generation=record.generation, duration=7_000)
     assert decision.after == record._replace(
         state="open",
-        generation=record.generation + 1,
+        generation=next_generation(store, record.generation),
         opened_at=store.clock.ms,
         open_until=store.clock.ms + 7_000,
         reason="hold",
@@ -267,7 +274,7 @@ def test_row_17_opened_by_hand(store: Store) -> None:
     record = tripped(store)
     decision = store.apply("open", duration=3_000)
     assert decision.after == record._replace(
-        generation=record.generation + 1,
+        generation=next_generation(store, record.generation),
         open_until=store.clock.ms + 3_000,
         reason="manual",
     )
@@ -278,7 +285,7 @@ def test_row_18_half_opened_by_hand(store: Store) -> None:
     record = tripped(store)
     decision = store.apply("half_open")
     assert (decision.after.state, decision.after.reason) == ("half-open", "manual")
-    assert decision.after.generation == record.generation + 1
+    assert decision.after.generation == next_generation(store, record.generation)
     assert store.ask("probe").verdict == "admitted"
     assert store.ask("other").verdict == "rejected"
 
@@ -293,14 +300,14 @@ def test_row_19_closed_by_hand(store: Store) -> None:
     record = tripped(store)
     decision = store.apply("close")
     assert decision.after == record._replace(
-        state="closed", generation=record.generation + 1, fail_counter=0, trips=0, reason="manual"
+        state="closed", generation=next_generation(store, record.generation), fail_counter=0, trips=0, reason="manual"
     )
 
 
 def test_row_20_reset_is_as_never_used(store: Store) -> None:
     record = tripped(store)
     decision = store.apply("reset")
-    assert decision.after == Record("closed", generation=record.generation + 1, reason="manual")
+    assert decision.after == Record("closed", generation=next_generation(store, record.generation), reason="manual")
     assert store.record == decision.after
 
 
@@ -396,8 +403,7 @@ def force_trips(store: Store, trips: int) -> None:
     if hasattr(store, "client"):
         store.client.hset(store.key("ext"), "trips", trips)
     elif store.kind == "sqlite":
-        with store.storage._file._connection() as connection:
-            connection.execute("UPDATE circuits SET trips = ?", (trips,))
+        store.storage._file.run_now(lambda transaction: transaction.execute("UPDATE circuits SET trips = ?", (trips,)))
     else:
         store.storage._record = store.storage._record._replace(trips=trips)
 
@@ -410,6 +416,29 @@ def test_a_lost_record_is_an_unused_circuit_with_a_generation_never_seen(store: 
     assert (decision.verdict, decision.after.state, decision.after.fail_counter) == ("admitted", "closed", 0)
     assert decision.after.generation > record.generation
     assert store.apply("failure", generation=record.generation - 1).verdict == "dropped"
+
+
+def test_a_store_that_went_back_to_an_older_record_repeats_no_generation(store: Store) -> None:
+    """As a failover does that lost acknowledged writes: a permit of the lost part must not count."""
+    before = store.ask().after
+    store.clock.advance(1)
+    lost = store.apply("half_open").after.generation
+    restore(store, before)
+    store.clock.advance(1)
+    assert store.apply("half_open").after.generation > lost
+
+
+def restore(store: Store, record: Record) -> None:
+    if hasattr(store, "client"):
+        store.client.set(store.key("state"), record.state)
+        store.client.hset(store.key("ext"), mapping={"generation": record.generation, "state": record.state})
+    elif "sqlite" in store.kind:
+        values = (record.generation, record.state)
+        store.storage._file.run_now(
+            lambda transaction: transaction.execute("UPDATE circuits SET generation = ?, state = ?", values)
+        )
+    else:
+        store.storage._record = record
 
 
 def test_two_storage_objects_share_the_circuit(store: Store) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -67,14 +69,13 @@ def test_a_breaker_of_memory_goes_on_in_the_child() -> None:
 def test_the_child_shares_the_circuit_on_sqlite(tmp_path: Path) -> None:
     breaker = CircuitBreaker(fail_max=1, state_storage=CircuitSQLiteStorage(tmp_path / "circuits.db", "n"))
     breaker.call(int)
-    inherited = list(breaker._state_storage._file._idle)
-    assert inherited
+    file = breaker._state_storage._file
+    assert file._kept
 
-    def child() -> tuple[str, bool, bool]:
-        tripped = trip(breaker)
-        return tripped, breaker.snapshot().shared, breaker._state_storage._file._idle[0] in inherited
+    def child() -> tuple[bool, str, bool]:
+        return bool(file._kept), trip(breaker), breaker.snapshot().shared
 
-    assert in_child(child) == ("CircuitBreakerError", True, False)
+    assert in_child(child) == (False, "CircuitBreakerError", True)
     assert breaker.current_state == "open"
     assert breaker.snapshot().shared
 
@@ -136,6 +137,59 @@ def test_locks_held_by_a_thread_of_the_parent_do_not_block_the_child(tmp_path: P
             holder.join()
         breakers[2]._state_storage._link.run("return 1", [], [])
         breakers[2]._state_storage._link._own.close()
+
+
+def test_a_forked_child_and_strangers_keep_sharing_one_sqlite_file(tmp_path: Path) -> None:
+    """SQLite's own bookkeeping of locks is inherited: a child that joins it locks nothing.
+
+    A stranger who opens and closes the file then takes itself for the last one, and removes the
+    log under the living child.
+    """
+    path = tmp_path / "circuits.db"
+    breaker = CircuitBreaker(fail_max=1000, state_storage=CircuitSQLiteStorage(path, "n"))
+    trip(breaker)
+    look = f"from pybreaker_ext import *; print(CircuitSQLiteStorage({str(path)!r}, 'n').counter)"
+
+    def stranger() -> int:
+        run = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+        return int(run.stdout)
+
+    def child() -> list[int]:
+        def grandchild() -> list[int]:
+            """Its parent has the file closed; nobody else has it open."""
+            seen = []
+            for _ in range(3):
+                trip(breaker)
+                seen.append(stranger())
+            return seen
+
+        return in_child(grandchild)
+
+    assert in_child(child) == [2, 3, 4]
+    assert stranger() == 4
+
+
+def test_a_fork_beside_busy_threads_hangs_no_child_and_locks_it_not_out(tmp_path: Path) -> None:
+    breaker = CircuitBreaker(fail_max=10**6, state_storage=CircuitSQLiteStorage(tmp_path / "circuits.db", "n"))
+    stop = threading.Event()
+    counts = [0] * 4
+
+    def work(index: int) -> None:
+        while not stop.is_set():
+            trip(breaker)
+            counts[index] += 1
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        shared = [in_child(lambda: (trip(breaker), breaker.snapshot().shared)[1]) for _ in range(25)]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert shared == [True] * 25
+    assert breaker.fail_counter == sum(counts) + 25
 
 
 def test_a_childs_tokens_are_its_own() -> None:

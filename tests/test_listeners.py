@@ -172,6 +172,30 @@ def test_one_decision_can_tell_two_changes(log: Log) -> None:
     assert log.told[:2] == [("closed", "open"), ("open", "half-open")]
 
 
+def test_what_foreign_writers_did_is_told_each_time(log: Log, redis_server: Any) -> None:
+    """A read shows a foreign write without storing it; the next one may get the same generation."""
+    with redis_server.client() as client:
+        storage = pybreaker_ext.CircuitRedisStorage("closed", client, "n")
+        breaker = CircuitBreaker(state_storage=storage, listeners=[log])
+        breaker.call(int)
+        log.told.clear()
+        for state in ("open", "closed", "half-open", "closed", "open", "closed"):
+            client.set("n:pybreaker:state", state)
+            for _ in range(2):
+                assert breaker.state.name == state
+        changes = list(log.told)
+        assert [new for _, new in changes] == ["open", "closed", "half-open", "closed", "open", "closed"]
+        client.set("n:pybreaker:state", "half-open")
+        assert breaker.state.name == "half-open"
+        breaker.call(int)
+        assert log.told[len(changes) :] == [
+            ("closed", "half-open"),
+            ("before_call", "int"),
+            ("half-open", "closed"),
+            "success",
+        ]
+
+
 def test_reading_current_state_tells_nothing(log: Log) -> None:
     storage = CircuitMemoryStorage()
     breaker = CircuitBreaker(state_storage=storage, listeners=[log])

@@ -90,16 +90,16 @@ class PythonStore:
         self.ours = False
 
     def apply(self, event: Event, policy: Policy, now: int) -> Decision:
-        record, adopted = self._load(policy, now)
-        decision = decide(record, event, policy, now, adopted=adopted)
+        record, adopted_from = self._load(policy, now)
+        decision = decide(record, event, policy, now, adopted_from=adopted_from)
         if decision.write:
             self._save(record, decision.after)
         return decision
 
-    def _load(self, policy: Policy, now: int) -> tuple[Record | None, bool]:
+    def _load(self, policy: Policy, now: int) -> tuple[Record, int | None]:
         if self.state is None:
             last = self.record.generation if self.record and self.ours else 0
-            return machine.missing("closed", now, last), True
+            return machine.missing("closed", now, last), last
         known = self.record if self.record and self.ours else machine.missing(self.state, now)._replace(
             fail_counter=self.record.fail_counter if self.record else 0,
             success_counter=self.record.success_counter if self.record else 0,
@@ -110,9 +110,10 @@ class PythonStore:
             and seen_state == self.state
             and (self.state != "open" or (seen_opened or "") == (self.opened or ""))
         ):
-            return known, False
+            return known, None
         opened_at = min(int(self.opened or 0) * 1000, FOREVER)
-        return adopt(known, self.state, opened_at, policy, now // 1000), True
+        stored = known.generation if self.record and self.ours else 0
+        return adopt(known, self.state, opened_at, policy, now // 1000), stored
 
     def _save(self, before: Record | None, after: Record) -> None:
         if before is None or after.opened_at != before.opened_at:

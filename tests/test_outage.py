@@ -23,7 +23,7 @@ import pybreaker_ext
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitRedisStorage, CircuitSQLiteStorage
 from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
-from pybreaker_ext.storage.outage import RETRY_INTERVAL, Outage, StandIn
+from pybreaker_ext.storage.outage import LOST_ATTEMPT, RETRY_INTERVAL, Outage, StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,6 +241,48 @@ class TestStandIn:
         outcome(breaker, int)
         assert breaker.snapshot().shared
 
+    def test_a_stop_where_nothing_can_note_it_costs_half_a_minute(self) -> None:
+        """A signal handler's exception between two instructions of ours, say."""
+        store = FlakyStore()
+        breaker = CircuitBreaker(state_storage=store)
+        store.away = True
+        outcome(breaker, int)
+        store.now += RETRY_INTERVAL
+        assert store.outage.begin() == 1  # and nobody ever ends it
+        store.away = False
+        store.now += LOST_ATTEMPT - 0.1
+        outcome(breaker, int)
+        assert not breaker.snapshot().shared
+        store.now += 0.1
+        outcome(breaker, int)
+        assert breaker.snapshot().shared
+
+    def test_late_news_of_an_outage_that_is_over_start_no_other(self) -> None:
+        store = FlakyStore()
+        breaker = CircuitBreaker(state_storage=store)
+        slow = store.outage.begin()
+        store.away = True
+        outcome(breaker, int)
+        store.away = False
+        store.now += RETRY_INTERVAL
+        outcome(breaker, int)
+        store.outage.failed(slow, StoreUnavailableError("late"))
+        assert breaker.snapshot().shared
+
+    def test_an_error_that_cannot_be_told_is_told_by_its_name(self, caplog: pytest.LogCaptureFixture) -> None:
+        class HostileError(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError("no")
+
+        def fails(storage: Any) -> str:
+            raise HostileError
+
+        class Raising(pybreaker_ext.CircuitBreakerStorage):
+            state = property(fails)
+
+        assert outcome(CircuitBreaker(state_storage=Raising("raising")), int) == "ok"
+        assert "(HostileError)" in caplog.text
+
     def test_listeners_hear_of_changes_in_order_through_an_outage(self) -> None:
         store = FlakyStore()
         told: list[tuple[str, str]] = []
@@ -336,6 +378,27 @@ class TestRedisAway:
             admin.execute_command(*command)
         assert [outcome(breaker, f) for f in (int, int, fail)] == ["ok", "ok", "failed"]
 
+    def test_a_server_that_takes_no_writes_is_away_until_it_does(
+        self, server: servers.RedisServer, breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A closed circuit's asks only read. They must not end the outage, or nothing would ever trip."""
+        outcome(breaker, int)
+        outage = breaker._state_storage._link.outage
+        with server.client() as admin, caplog.at_level(logging.INFO, "pybreaker_ext"):
+            admin.config_set("maxmemory", "1")
+            outcome(breaker, fail)
+            seen = []
+            for _ in range(4):
+                outage._next_try = 0.0  # a second later
+                seen.append(outcome(breaker, fail))
+            assert seen == ["failed", "tripped", "rejected", "rejected"]
+            assert len(caplog.records) == 1
+            admin.config_set("maxmemory", "0")
+            outage._next_try = 0.0
+            assert outcome(breaker, int) == "ok"
+            assert breaker.snapshot().shared
+            assert len(caplog.records) == 2
+
     def test_a_readonly_server(self, server: servers.RedisServer, breaker: CircuitBreaker) -> None:
         outcome(breaker, int)
         with server.client() as admin:
@@ -364,6 +427,65 @@ class TestRedisAway:
             assert outcome(breaker, int) == "ok"
         assert len([record for record in caplog.records if "is away" in record.message]) == 1
         assert {breaker._state_storage._link.outage.epoch for breaker in breakers} == {1}
+
+
+class TestWhatElseAClientMayRaise:
+    """Not all of it is a RedisError; none of it is the caller's."""
+
+    # redis-py leaves its socket open when it can't take a time-out.
+    @pytest.mark.filterwarnings("ignore:.*unclosed.*socket", "ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"socket_timeout": -1},
+            {"host": "cache..local"},
+            {"host": "a" * 64 + ".local"},
+            {"encoding": "ascii"},
+            {"protocol": 9},
+        ],
+        ids=str,
+    )
+    def test_settings_that_make_no_sense(self, redis_server: servers.RedisServer, settings: dict[str, Any]) -> None:
+        client = redis.Redis(**{"host": "127.0.0.1", "port": redis_server.port, **settings})
+        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client, "ü"))
+        assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
+
+    def test_a_credential_provider(self, redis_server: servers.RedisServer) -> None:
+        class Provider(redis.CredentialProvider):
+            def get_credentials(self) -> Any:
+                raise RuntimeError("the vault is closed")
+
+        client = redis.Redis.from_url(redis_server.url, credential_provider=Provider())
+        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
+        assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
+
+    def test_a_cluster_that_is_gone(self) -> None:
+        """RedisClusterException is no RedisError."""
+        with servers.running_cluster() as server:
+            with redis.RedisCluster(host="127.0.0.1", port=server.port) as client:
+                storage = CircuitRedisStorage("closed", client, "n", cluster_mode=True)
+                breaker = CircuitBreaker(fail_max=1, state_storage=storage)
+                assert outcome(breaker, int) == "ok"
+                server.kill()
+                assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
+
+
+def test_a_users_own_client_whose_connections_are_all_taken_is_no_outage(redis_server: servers.RedisServer) -> None:
+    class Prefixing(redis.Redis):
+        """Commands of its own: it is used as it is."""
+
+        def execute_command(self, *args: Any, **options: Any) -> Any:
+            return super().execute_command(*args, **options)
+
+    with Prefixing(port=redis_server.port, max_connections=1) as client:
+        storage = CircuitRedisStorage("closed", client, "n")
+        breaker = CircuitBreaker(state_storage=storage)
+        assert outcome(breaker, int) == "ok"
+        taken = client.connection_pool.get_connection()
+        assert outcome(breaker, int) == "ok"
+        assert storage._link.outage.epoch == 0
+        client.connection_pool.release(taken)
+        assert breaker.snapshot().shared
 
 
 class TestSQLiteAway:
@@ -420,14 +542,21 @@ class TestSQLiteAway:
         breaker.call(int)
         assert path.exists()
 
-    def test_garbage_in_a_row(self, tmp_path: Path) -> None:
-        path = tmp_path / "circuits.db"
-        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(path, "n"))
-        breaker.call(int)
-        connection = sqlite3.connect(path, isolation_level=None)
-        connection.execute("UPDATE circuits SET permits = 'garbage', state = 'half-open'")
-        connection.close()
+    def test_a_file_that_takes_no_writes_is_away_until_it_does(self, tmp_path: Path) -> None:
+        breaker = CircuitBreaker(fail_max=2, state_storage=CircuitSQLiteStorage(tmp_path / "circuits.db", "n"))
+        outcome(breaker, int)
+        file = breaker._state_storage._file
+
+        def fail_without_writes() -> str:
+            file.outage._next_try = 0.0  # a second later
+            file._connection().execute("PRAGMA query_only = ON")
+            return outcome(breaker, fail)
+
+        assert [fail_without_writes() for _ in range(4)] == ["failed", "failed", "tripped", "rejected"]
+        assert file.outage.epoch == 1
+        file.outage._next_try = 0.0
         assert outcome(breaker, int) == "ok"
+        assert breaker.snapshot().shared
 
 
 class TestAwkwardStorages:

@@ -138,7 +138,7 @@ class TestForeignWriters:
         redis_store.client.set(redis_store.key("opened_at"), redis_store.clock.now // 1_000_000)
         decision = redis_store.ask()
         assert (decision.verdict, decision.retry_after) == ("rejected", 10_000)
-        assert decision.after.generation == before.generation + 1
+        assert decision.after.generation > before.generation
 
     def test_opened_at_is_written_before_state_and_not_lost_between(self, redis_store: RedisStore) -> None:
         """One of our writes falls between plain pybreaker's two."""
@@ -162,11 +162,13 @@ class TestForeignWriters:
         assert redis_store.apply("failure", generation=generation).after.state == "open"
 
     def test_a_read_shows_it_and_the_next_ask_stores_it(self, redis_store: RedisStore) -> None:
-        redis_store.ask()
+        stored = redis_store.ask().after
         redis_store.client.set(redis_store.key("state"), "half-open")
-        shown = redis_store.record
+        shown = redis_store.apply("read")
+        assert (shown.after.state, shown.stored) == ("half-open", stored.generation)
         decision = redis_store.ask("probe")
-        assert (decision.old_state, decision.old_generation) == ("half-open", shown.generation)
+        assert (decision.old_state, decision.stored) == ("half-open", None)
+        assert redis_store.apply("read").stored is None
 
     def test_a_permit_of_before_does_not_count(self, redis_store: RedisStore) -> None:
         generation = redis_store.ask().after.generation
@@ -254,9 +256,10 @@ class TestExpiry:
         trip(redis_store)
         assert set(self.times(redis_store)) == {-1}
 
-    def test_idle_circuits_expire(self, expiring: RedisStore) -> None:
+    def test_idle_circuits_expire_but_not_under_a_call(self, expiring: RedisStore) -> None:
+        """A call under way may last as long as a probe; its failure must find the record it belongs to."""
         expiring.ask()
-        assert all(50_000 < time <= 60_000 for time in self.times(expiring))
+        assert all(80_000 < time <= 90_000 for time in self.times(expiring))
 
     def test_never_before_an_open_circuit_is_due(self, expiring: RedisStore) -> None:
         trip(expiring)
@@ -272,14 +275,14 @@ class TestExpiry:
         expiring.apply("open", duration=pybreaker_ext.machine.FOREVER)
         assert set(self.times(expiring)) == {-1}
         expiring.apply("close")
-        assert all(50_000 < time <= 60_000 for time in self.times(expiring))
+        assert all(80_000 < time <= 90_000 for time in self.times(expiring))
 
     def test_not_under_the_callers_of_a_closed_circuit(self, expiring: RedisStore) -> None:
         expiring.ask()
         for key in all_keys(expiring):
-            expiring.client.pexpire(key, 20_000)
+            expiring.client.pexpire(key, 50_000)
         expiring.ask()
-        assert all(50_000 < time <= 60_000 for time in self.times(expiring))
+        assert all(80_000 < time <= 90_000 for time in self.times(expiring))
 
 
 class TestCommands:

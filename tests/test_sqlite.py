@@ -7,12 +7,13 @@ import os
 import sqlite3
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pybreaker_ext import CircuitBreaker, CircuitSQLiteStorage
+from pybreaker_ext import CircuitBreaker, CircuitMemoryStorage, CircuitSQLiteStorage
 from pybreaker_ext.machine import Event, Policy
 from pybreaker_ext.storage import permits
 
@@ -68,7 +69,7 @@ def test_a_quiet_circuit_is_not_written(tmp_path: Path) -> None:
     assert log.stat().st_size == size
 
 
-def test_threads_use_connections_of_their_own_and_give_them_back(tmp_path: Path) -> None:
+def test_threads_lose_nothing(tmp_path: Path) -> None:
     storage = CircuitSQLiteStorage(tmp_path / "c.db", "n")
     breaker = CircuitBreaker(fail_max=10_000, state_storage=storage)
 
@@ -83,7 +84,25 @@ def test_threads_use_connections_of_their_own_and_give_them_back(tmp_path: Path)
     for thread in threads:
         thread.join()
     assert (breaker.fail_counter, breaker.snapshot().shared) == (200, True)
-    assert 1 <= len(storage._file._idle) <= 9
+
+
+def test_a_finalizer_in_the_midst_of_a_transaction_joins_it(tmp_path: Path) -> None:
+    """An abandoned stream may be collected at any moment, also between this thread's own BEGIN and COMMIT."""
+    streams, other = (CircuitBreaker(state_storage=CircuitSQLiteStorage(tmp_path / "c.db", name)) for name in "ab")
+    streams.half_open()
+    stream = streams.call(lambda: (number for number in range(3)))
+    next(stream)
+    file = other._state_storage._file
+
+    def step(transaction: Any) -> Any:
+        transaction.begin()
+        stream.close()  # as the garbage collector would
+        transaction.commit()
+        return other._state_storage.apply(Event("read"), Policy())
+
+    file.run_now(step)
+    snapshot = streams.snapshot()
+    assert (snapshot.probes, snapshot.shared, file.outage.epoch) == (0, True, 0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc to count descriptors in")
@@ -129,6 +148,57 @@ def test_a_person_can_read_the_file(tmp_path: Path) -> None:
         ("claude", "open", "manual")
     ]
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("state", "weird"),
+        ("state", "OPEN"),
+        ("generation", "x"),
+        ("generation", -1),
+        ("open_until", "soon"),
+        ("open_until", 2**60),
+        ("trips", 1.5),
+        ("reason", "because"),
+        ("permits", "garbage"),
+        ("permits", b"aa"),
+        ("permits", "a:b"),
+    ],
+)
+def test_a_row_that_is_not_understood_is_treated_as_missing_and_logged_once(
+    tmp_path: Path, column: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    breaker = CircuitBreaker(fail_max=1, state_storage=CircuitSQLiteStorage(tmp_path / "c.db", "n"))
+    breaker.half_open()
+    connection = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
+    connection.execute(f"UPDATE circuits SET {column} = ?", (value,))  # noqa: S608
+    connection.close()
+    assert breaker.snapshot().state == "closed"
+    assert breaker.call(lambda: 5) == 5
+    assert breaker.snapshot().shared
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "A row is not understood, and treated as missing"
+    ]
+
+
+def test_another_programs_table_of_the_same_name(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
+    connection.execute("CREATE TABLE circuits (namespace TEXT, volts REAL)")
+    connection.execute("INSERT INTO circuits VALUES ('n', 230)")
+    connection.close()
+    breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(tmp_path / "c.db", "n"))
+    assert breaker.call(lambda: 5) == 5
+    assert not breaker.snapshot().shared
+
+
+def test_an_opening_by_pybreakers_setters_lasts_the_breakers_open_time(tmp_path: Path) -> None:
+    for storage in (CircuitSQLiteStorage(tmp_path / "c.db", "n"), CircuitMemoryStorage()):
+        breaker = CircuitBreaker(reset_timeout=600, state_storage=storage)
+        breaker.call(int)
+        storage.opened_at = datetime.now(UTC) - timedelta(seconds=100)
+        storage.state = "open"
+        assert 490 < breaker.retry_after <= 500
 
 
 def test_permits_as_text() -> None:

@@ -51,15 +51,15 @@ class StorageAdapter:
     def _attempt(self, event: Event, policy: Policy) -> Decision:
         with self._lock:
             try:
-                record, adopted = self._load(policy)
-                decision = decide(record, event, policy, time.time_ns() // 1000, adopted=adopted)
+                record, adopted_from = self._load(policy)
+                decision = decide(record, event, policy, time.time_ns() // 1000, adopted_from=adopted_from)
                 if decision.write:
                     self._save(record, decision.after)
             except Exception as error:
-                raise StoreUnavailableError(str(error)) from error
+                raise StoreUnavailableError from error
             return decision
 
-    def _load(self, policy: Policy) -> tuple[Record, bool]:
+    def _load(self, policy: Policy) -> tuple[Record, int | None]:
         now = time.time_ns() // 1000
         state, opened_at = str(self._storage.state), self._storage.opened_at
         if state not in STATES:
@@ -69,8 +69,10 @@ class StorageAdapter:
             fail_counter=int(self._storage.counter or 0), success_counter=int(self._storage.success_counter or 0)
         )
         if self._record and known.state == state and (state != OPEN or opened_at == self._opened_at):
-            return record, False
-        return adopt(record, state, _milliseconds(opened_at), policy, now // 1000), True
+            return record, None
+        return adopt(
+            record, state, _milliseconds(opened_at), policy, now // 1000
+        ), known.generation if self._record else 0
 
     def _save(self, before: Record, after: Record) -> None:
         """Write what differs; first when, then what, as pybreaker's own breaker does."""

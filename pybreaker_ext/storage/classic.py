@@ -105,12 +105,15 @@ class ReadableStorage(pybreaker.CircuitBreakerStorage):
 class ClassicStorage(ReadableStorage):
     """pybreaker's setters too, for storages whose record can be rewritten in one step."""
 
+    #: The policy that was applied last; an opening by pybreaker's setters lasts its `reset_timeout`.
+    _policy: Policy = DEFAULTS
+
     @abstractmethod
     def _rewrite(self, rewritten: Callable[[Record, int], Record]) -> None:
         """Replace the record by `rewritten(record, now in ms)`, atomically."""
 
     def _set_state(self, state: str) -> None:
-        self._rewrite(lambda record, ms: adopt(record, state, record.opened_at, DEFAULTS, ms))
+        self._rewrite(lambda record, ms: adopt(record, state, record.opened_at, self._policy, ms))
 
     def _set_opened_at(self, moment: datetime) -> None:
         age = int((datetime.now(UTC) - moment).total_seconds() * 1000)

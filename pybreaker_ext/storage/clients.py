@@ -57,11 +57,14 @@ _ASYNC_CONNECTIONS_OF: Final[dict[type, type]] = {
 def own_client(given: Any) -> Any:
     """Return a client with the given one's settings that never repeats a command.
 
-    A client whose settings can't be read (another class, a test's double) is returned as it is.
+    A client whose settings can't be read (another class, one with commands of its own, a test's
+    double) is returned as it is.
     """
     if isinstance(given, redis.RedisCluster):
-        settings = _copied(given.nodes_manager.connection_kwargs, leave=("host", "port"))
+        settings = {**_copied(given.nodes_manager.connection_kwargs, leave=("host", "port")), **_cluster_wide(given)}
         return redis.RedisCluster(startup_nodes=_nodes(given, ClusterNode), retry=_retry(), **settings)
+    if getattr(type(given), "execute_command", None) is not redis.Redis.execute_command:
+        return given
     pool: Any = getattr(given, "connection_pool", None)
     if type(pool) is sentinel.SentinelConnectionPool:
         manager = _sentinels(pool.sentinel_manager, sentinel.Sentinel, _retry())
@@ -109,6 +112,7 @@ def _async_connection(pool: Any) -> type | None:
 
 def _async_cluster(source: Any) -> Any:
     settings = _accepted(aio.RedisCluster, _copied(_cluster_settings(source), leave=("host", "port")))
+    settings.update(_cluster_wide(source))
     if isinstance(source, redis.RedisCluster) and source.nodes_manager.connection_kwargs.get("ssl"):
         settings["ssl"] = True
     return aio.RedisCluster(startup_nodes=_nodes(source, aio_cluster.ClusterNode), retry=_async_retry(), **settings)
@@ -120,6 +124,18 @@ def _cluster_settings(source: Any) -> dict[str, Any]:
         found["ssl"] = found.pop("connection_class", None) is aio.SSLConnection
         return found
     return dict(source.nodes_manager.connection_kwargs)
+
+
+def _cluster_wide(source: Any) -> dict[str, Any]:
+    """Return what a cluster's client keeps for itself, as redis-py 5 to 8 calls it."""
+    manager, found = source.nodes_manager, {}
+    for name in ("address_remap", "require_full_coverage", "dynamic_startup_nodes"):
+        for holder, attribute in ((manager, name), (manager, f"_{name}"), (source, name)):
+            value = getattr(holder, attribute, None)
+            if value is not None:
+                found[name] = value
+                break
+    return found
 
 
 def _async_sentinel(pool: Any) -> Any:

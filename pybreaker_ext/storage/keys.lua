@@ -22,17 +22,19 @@
 -- ARGV[5]  generation of the permit (reports)
 -- ARGV[6]  duration in ms (open, hold)
 -- ARGV[7]  luck, uniform in [0, 1) (failure)
+-- ARGV[8]  1: write something even if nothing changes, to learn whether the server takes writes; 0: don't
 -- returns one string, separated by blanks, '-' for nothing:
 --   verdict, retry_after in ms, now in ms, state and generation before, then the record: state,
 --   generation, fail_counter, success_counter, opened_at, open_until, trips, reason, permits;
---   last, the names of stored values that were not understood, separated by commas
+--   if the record was adopted but not stored, the generation that is stored, 0 for none; last, the
+--   names of stored values that were not understood, separated by commas
 
 local FIELDS = {'generation', 'open_until', 'opened_at', 'trips', 'reason', 'permits', 'state', 'opened'}
 local STATES = {[CLOSED] = true, [OPEN] = true, [HALF_OPEN] = true}
 local REASONS = {[FAILURES] = true, [HOLD] = true, [MANUAL] = true, [''] = true}
 local ms = math.floor(now / 1000)
 local strange = {} -- names of values that were not understood
-local adopted = false -- the record is missing or somebody else's, and not stored as ours yet
+local adopted_from -- if the record is missing or somebody else's: the generation that is stored
 
 -- Most asks need no policy at all, so it is taken apart when first looked at.
 local policy = setmetatable({}, {__index = function(this, name)
@@ -132,7 +134,7 @@ local function load(keys, stored)
   local part = ours(stored)
   local record = missing(state or policy.initial, now, part and part.generation or 0)
   if not state then
-    adopted = true
+    adopted_from = part and part.generation or 0
     return record
   end
   record.fail_counter = whole('fail_counter', keys[2]) or 0
@@ -141,7 +143,7 @@ local function load(keys, stored)
     record[name] = value
   end
   if not part or stored.state ~= state or (state == OPEN and stored.opened ~= (keys[4] or '')) then
-    adopted = true
+    adopted_from = part and part.generation or 0
     local opened_at = math.min((whole('opened_at', keys[4]) or 0) * 1000, FOREVER)
     adopt(record, state, opened_at, policy, ms)
   end
@@ -195,16 +197,17 @@ local function save(record, keys, stored, opened_before)
   local reopened, opened = record.opened_at ~= opened_before, stored.opened
   if reopened then
     opened = record.opened_at > 0 and digits(math.floor(record.opened_at / 1000)) or ''
-  elseif adopted then
+  elseif adopted_from then
     opened = keys[4] or ''
   end
   save_keys(record, keys, reopened)
   save_hash(record, stored, opened)
 end
 
--- Idle circuits expire `key_ttl` after the last thing that still matters has ended.
+-- Idle circuits expire `key_ttl` after the last thing that still matters has ended. While closed
+-- that is a call that may be under way, which isn't longer than a probe may be.
 local function expire(record, key_ttl)
-  local last = math.max(ms, record.state == OPEN and record.open_until or 0)
+  local last = record.state == OPEN and math.max(ms, record.open_until) or later(ms, policy.probe_timeout)
   for _, lease_end in pairs(record.permits) do
     last = math.max(last, lease_end)
   end
@@ -217,13 +220,13 @@ local function expire(record, key_ttl)
   end
 end
 
-local function reply(verdict, state, generation, record)
+local function reply(verdict, state, generation, record, unsaved_from)
   return table.concat({
     verdict, digits(retry_after(record, policy, ms)), digits(ms), state, digits(generation),
     record.state, digits(record.generation), digits(record.fail_counter), digits(record.success_counter),
     digits(record.opened_at), digits(record.open_until), digits(record.trips),
     record.reason ~= '' and record.reason or '-',
-    next(record.permits) and permits_to(record.permits) or '-',
+    next(record.permits) and permits_to(record.permits) or '-', unsaved_from and digits(unsaved_from) or '-',
     #strange > 0 and table.concat(strange, ',') or '-',
   }, ' ')
 end
@@ -236,14 +239,16 @@ local event = {
   kind = ARGV[1], token = ARGV[4] or '', generation = tonumber(ARGV[5]),
   duration = tonumber(ARGV[6]), luck = tonumber(ARGV[7]),
 }
-local verdict, write = decide(record, event, policy, now, adopted)
+local verdict, write = decide(record, event, policy, now, adopted_from)
 local key_ttl = tonumber(ARGV[3])
 if write then
   save(record, keys, stored, opened_before)
+elseif ARGV[8] == '1' and stored.generation then
+  redis.call('HSET', KEYS[5], 'generation', stored.generation)
 end
 -- A closed circuit in use writes nothing, and must not expire under its callers.
-local in_use = verdict == ADMITTED and record.state == CLOSED
-if key_ttl > 0 and (write or in_use and redis.call('PTTL', KEYS[5]) < key_ttl / 2) then
+local in_use = key_ttl > 0 and verdict == ADMITTED and record.state == CLOSED
+if key_ttl > 0 and write or in_use and redis.call('PTTL', KEYS[5]) < key_ttl / 2 + policy.probe_timeout then
   expire(record, key_ttl)
 end
-return reply(verdict, state, generation, record)
+return reply(verdict, state, generation, record, not write and adopted_from)

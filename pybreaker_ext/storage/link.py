@@ -7,12 +7,14 @@ server.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import MaxConnectionsError
 
-from pybreaker_ext.errors import StoreUnavailableError
+from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.storage.clients import own_async_client, own_client
 from pybreaker_ext.storage.loops import LoopClients
@@ -22,7 +24,7 @@ from pybreaker_ext.storage.shared import SharedObjects
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Seconds that a caller waits for a connection when all of the pool's are in use.
+#: Seconds that a caller waits for a connection of a client that is the user's own.
 POOL_TIMEOUT: Final = 1.0
 
 
@@ -39,6 +41,8 @@ class Link:
 
     def renew_after_fork(self) -> None:
         """Make a new client in the child; redis-py's pools would notice the fork, a cluster's don't."""
+        if self._own is not None and self._own is not self._given:
+            _inherited.append(self._own)
         self._own = None
 
     def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -47,18 +51,15 @@ class Link:
         Raises:
             StoreUnavailableError: The server can't be reached, is too slow, or refuses.
         """
-        deadline = time.monotonic() + POOL_TIMEOUT
+        began = time.monotonic()
         while True:
             try:
-                if self._own is None:
-                    self._own = own_client(self._given)
-                return _script(self._own, script)(keys, arguments)
+                return _script(self._client(), script)(keys, arguments)
             except MaxConnectionsError as error:  # nothing was sent, and the server isn't away
-                if time.monotonic() >= deadline:
-                    raise StoreUnavailableError(str(error)) from error
+                self._check_patience(began, error)
                 time.sleep(0.001)
-            except Exception as error:  # also what redis-py says of settings that make no sense
-                raise StoreUnavailableError(str(error)) from error
+            except Exception as error:  # redis-py's, and those of settings, plug-ins and proxies
+                raise StoreUnavailableError from error
 
     async def run_async(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a Lua script, in one round trip once the server knows it.
@@ -66,7 +67,7 @@ class Link:
         Raises:
             StoreUnavailableError: The server can't be reached, is too slow, or refuses.
         """
-        deadline = time.monotonic() + POOL_TIMEOUT
+        began = time.monotonic()
         while True:
             try:
                 client = await self._loops.client()
@@ -74,11 +75,28 @@ class Link:
                     return await asyncio.to_thread(self.run, script, keys, arguments)
                 return await _script(client, script)(keys, arguments)
             except MaxConnectionsError as error:
-                if time.monotonic() >= deadline:
-                    raise StoreUnavailableError(str(error)) from error
+                self._check_patience(began, error)
                 await asyncio.sleep(0.001)
+            except StoreBusyError:
+                raise
             except Exception as error:
-                raise StoreUnavailableError(str(error)) from error
+                raise StoreUnavailableError from error
+
+    def _client(self) -> Any:
+        if self._own is None:
+            self._own = own_client(self._given)
+            if self._own is not self._given:
+                self._closing = weakref.finalize(self, _close, self._own, os.getpid())
+        return self._own
+
+    def _check_patience(self, began: float, error: MaxConnectionsError) -> None:
+        """Wait for a connection of our own for as long as it takes: each command ends by the client's time-outs.
+
+        Raises:
+            StoreBusyError: The user's own client is used as it is, and the user holds its connections.
+        """
+        if self._own is self._given and time.monotonic() - began >= POOL_TIMEOUT:
+            raise StoreBusyError from error
 
 
 links: SharedObjects[tuple[int, int], Link] = SharedObjects()
@@ -92,6 +110,16 @@ def link_to(client: Any, async_client: Any = None) -> Link:
     return links.get((id(client), id(async_client)), lambda _: Link(client, async_client))
 
 
+#: Clients of a parent process, kept from being closed by the garbage collector.
+_inherited: list[Any] = []
+
+
+def _close(client: Any, process: int) -> None:
+    """Close our own client when its last user is gone, or at the end of the process that made it."""
+    if os.getpid() == process:
+        client.close()
+
+
 def _script(client: Any, source: str) -> Any:
     """Return the script as an object of the client's, which remembers its digest."""
     known: dict[str, Any] = client.__dict__.setdefault("_pybreaker_ext_scripts", {})
@@ -103,6 +131,9 @@ def _script(client: Any, source: str) -> Any:
 
 def _describe(client: Any) -> str:
     pool = getattr(client, "connection_pool", None)
+    service = getattr(pool, "service_name", None)
+    if isinstance(service, str):
+        return f"Redis service {service} of the sentinels"
     settings = getattr(pool, "connection_kwargs", None)
     if not isinstance(settings, dict):
         return type(client).__name__

@@ -23,13 +23,13 @@ local function later(ms, duration)
   return math.min(ms + duration, FOREVER)
 end
 
-local function change(record, state)
-  record.state, record.generation, record.permits = state, record.generation + 1, {}
+local function change(record, state, ms)
+  record.state, record.generation, record.permits = state, math.max(ms * 1000, record.generation + 1), {}
   record.dirty = true
 end
 
 local function adopt(record, state, opened_at, policy, ms)
-  change(record, state)
+  change(record, state, ms)
   record.opened_at, record.reason = opened_at, ''
   if state == OPEN then
     record.open_until = opened_at > 0 and later(math.min(opened_at, ms), policy.reset_timeout) or ms
@@ -88,7 +88,7 @@ end
 
 local function trip(record, event, policy, ms)
   local until_ms = later(ms, open_time(policy, record.trips, event.luck))
-  change(record, OPEN)
+  change(record, OPEN, ms)
   record.fail_counter, record.success_counter = record.fail_counter + 1, 0
   record.opened_at, record.open_until = ms, until_ms
   record.trips, record.reason = record.trips + 1, FAILURES
@@ -102,7 +102,7 @@ local function ask(record, event, policy, ms)
     if ms < record.open_until then
       return REJECTED
     end
-    change(record, HALF_OPEN)
+    change(record, HALF_OPEN, ms)
     record.success_counter = 0
   end
   if record.permits[event.token] then
@@ -126,7 +126,7 @@ local function success(record, event, policy, ms)
     settle(record, event)
     record.success_counter = record.success_counter + 1
   else
-    change(record, CLOSED)
+    change(record, CLOSED, ms)
     record.fail_counter, record.success_counter, record.trips, record.reason = 0, 0, 0, ''
   end
   return COUNTED
@@ -166,7 +166,7 @@ local function hold(record, event, policy, ms)
   if not counts(record, event) then
     return DROPPED
   end
-  change(record, OPEN)
+  change(record, OPEN, ms)
   record.opened_at, record.open_until = ms, until_ms
   record.success_counter, record.reason = 0, HOLD
   return COUNTED
@@ -181,26 +181,26 @@ local function renew(record, event, policy, ms)
 end
 
 local function open_by_hand(record, event, policy, ms)
-  change(record, OPEN)
+  change(record, OPEN, ms)
   record.opened_at, record.open_until = ms, later(ms, event.duration)
   record.success_counter, record.reason = 0, MANUAL
   return DONE
 end
 
 local function half_open_by_hand(record, event, policy, ms)
-  change(record, HALF_OPEN)
+  change(record, HALF_OPEN, ms)
   record.success_counter, record.reason = 0, MANUAL
   return DONE
 end
 
 local function close_by_hand(record, event, policy, ms)
-  change(record, CLOSED)
+  change(record, CLOSED, ms)
   record.fail_counter, record.success_counter, record.trips, record.reason = 0, 0, 0, MANUAL
   return DONE
 end
 
 local function reset_by_hand(record, event, policy, ms)
-  change(record, record.state)
+  change(record, record.state, ms)
   record.fail_counter, record.success_counter, record.trips, record.reason = 0, 0, 0, MANUAL
   record.opened_at, record.open_until = 0, 0
   return DONE
@@ -224,12 +224,11 @@ local HANDLERS = {
   read = read,
 }
 
-local function decide(record, event, policy, now, adopted)
+local function decide(record, event, policy, now, adopted_from)
   record.dirty = false
   local verdict = HANDLERS[event.kind](record, event, policy, math.floor(now / 1000))
   if event.kind == 'reset' then
     record.state = policy.initial
   end
-  local unsaved = adopted or record.dirty
-  return verdict, unsaved and verdict ~= DROPPED and verdict ~= SEEN
+  return verdict, verdict ~= DROPPED and verdict ~= SEEN and (adopted_from ~= nil or record.dirty)
 end

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record, decide, missing
-from pybreaker_ext.storage.classic import ClassicStorage, check_state
+from pybreaker_ext.storage.classic import DEFAULTS, ClassicStorage, check_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,8 @@ class CircuitMemoryStorage(ClassicStorage):
 
     def apply(self, event: Event, policy: Policy) -> Decision:
         """Apply one event atomically and return the decision."""
+        if policy is not DEFAULTS:
+            self._policy = policy
         with self._lock:
             while True:
                 found = self._record

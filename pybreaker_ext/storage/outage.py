@@ -9,11 +9,12 @@ where it was issued: at the store if its epoch is even, else in the stand-in of 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from pybreaker_ext.errors import StoreUnavailableError
+from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import FOREVER, OPEN, Decision, Event, Policy, Record
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
@@ -25,6 +26,12 @@ logger = logging.getLogger("pybreaker_ext.storage")
 
 #: Seconds between two attempts to reach a store that is away.
 RETRY_INTERVAL: Final = 1.0
+
+#: Seconds after which an attempt counts as lost: its thread was stopped in a place where nothing could note it.
+LOST_ATTEMPT: Final = 30.0
+
+#: Characters of an error that the log gets.
+ERROR_LENGTH: Final = 300
 
 READ: Final = Event("read")
 REPORTS: Final = frozenset({"success", "failure", "neutral", "hold", "renew"})
@@ -44,61 +51,66 @@ class Outage:
         self._clock = clock
         self._since = 0.0
         self._next_try = 0.0
+        #: When the attempt began that is under way, or None.
+        self._trying: float | None = None
         self.renew_after_fork()
         renew_after_fork(self)
 
     def renew_after_fork(self) -> None:
-        """Replace the locks, which a thread of the parent may have held."""
+        """Replace the lock, and forget the attempt that a thread of the parent may have begun."""
         self.lock = threading.RLock()
-        self._turn = threading.Lock()
+        self._trying = None
 
     def begin(self) -> int | None:
         """Return the epoch in which the caller may ask the store; None: it may not.
 
-        Whoever gets a number must end with `succeeded`, `failed` or `abandoned`.
+        Whoever gets a number ends with `succeeded`, `failed` or `abandoned`.
         """
-        epoch = self.epoch
-        if epoch % 2 == 0:
-            return epoch
-        if self._clock() < self._next_try or not self._turn.acquire(blocking=False):
-            return None
-        if self.epoch == epoch and self._clock() >= self._next_try:
-            return epoch
-        self._turn.release()  # another caller's attempt ended just now
-        return None
+        if self.epoch % 2 == 0:
+            return self.epoch
+        with self.lock:
+            now = self._clock()
+            if self.epoch % 2 == 0:
+                return self.epoch
+            if now < self._next_try or (self._trying is not None and now < self._trying + LOST_ATTEMPT):
+                return None
+            self._trying = now
+            return self.epoch
 
     def succeeded(self, epoch: int) -> int:
         """Note that the store has answered, and return the epoch of its answer."""
         if epoch % 2 == 0:
             return epoch
         with self.lock:
+            self._trying = None
+            if epoch != self.epoch:
+                return epoch + 1
             self.epoch += 1
             gone = self._clock() - self._since
-            epoch = self.epoch
-        self._turn.release()
         logger.info("The circuit breakers' store is back after %.1f s: %s", gone, self._what)
-        return epoch
+        return epoch + 1
 
     def failed(self, epoch: int, error: StoreUnavailableError) -> None:
-        """Note that the store did not answer."""
+        """Note that the store did not answer. News of an epoch that is over change nothing."""
         with self.lock:
+            self.abandoned(epoch)
+            if epoch != self.epoch:
+                return
             self._next_try = self._clock() + RETRY_INTERVAL
-            lost = self.epoch % 2 == 0
-            if lost:
-                self.epoch += 1
-                self._since = self._clock()
-        self.abandoned(epoch)
-        if lost:
+            if epoch % 2:
+                return
+            self.epoch += 1
+            self._since = self._clock()
+        if not sys.is_finalizing():
+            cause = _text(error.__cause__ or error)
             logger.warning(
-                "The circuit breakers' store is away, each process decides by itself: %s (%s)",
-                self._what,
-                error.__cause__ or error,
+                "The circuit breakers' store is away, each process decides by itself: %s (%s)", self._what, cause
             )
 
     def abandoned(self, epoch: int) -> None:
-        """Give the turn back: nobody knows how the attempt ended."""
+        """Note that an attempt is over, and nobody knows how it ended."""
         if epoch % 2:
-            self._turn.release()
+            self._trying = None
 
     def until_next_try(self) -> int:
         """Return the milliseconds until somebody will ask the store again."""
@@ -124,7 +136,7 @@ class StandIn:
         if epoch is None:
             return self.decide(event, policy)
         try:
-            decision = attempt(for_epoch(event, 0), policy)
+            decision = attempt(for_store(event, epoch), policy)
         except BaseException as error:
             if not self._lost(epoch, error):
                 raise
@@ -139,7 +151,7 @@ class StandIn:
         if epoch is None:
             return self.decide(event, policy)
         try:
-            decision = await attempt(for_epoch(event, 0), policy)
+            decision = await attempt(for_store(event, epoch), policy)
         except BaseException as error:
             if not self._lost(epoch, error):
                 raise
@@ -155,12 +167,12 @@ class StandIn:
         return decision._replace(epoch=epoch)
 
     def _lost(self, epoch: int, error: BaseException) -> bool:
-        """Tell whether the error means that the store is away."""
+        """Note the error, and tell whether this decision has to be made without the store."""
         if isinstance(error, StoreUnavailableError):
             self.outage.failed(epoch, error)
             return True
         self.outage.abandoned(epoch)
-        return False
+        return isinstance(error, StoreBusyError)
 
     def _answered(self, epoch: int, decision: Decision) -> Decision:
         epoch = self.outage.succeeded(epoch)
@@ -184,3 +196,16 @@ def for_epoch(event: Event, epoch: int) -> Event:
     if event.kind not in REPORTS or event.epoch == epoch or (event.epoch % 2 == 0 and epoch == 0):
         return event
     return READ
+
+
+def for_store(event: Event, epoch: int) -> Event:
+    """Return the event as the store gets it; an odd epoch on it marks the trial that may end an outage."""
+    return for_epoch(event, 0)._replace(epoch=epoch)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  an error that can't be told must not become another one
+        return type(error).__name__
+    return text if len(text) <= ERROR_LENGTH else f"{text[:ERROR_LENGTH]} ..."

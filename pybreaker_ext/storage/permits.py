@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pybreaker_ext.machine import FOREVER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,4 +22,4 @@ def from_text(text: str) -> dict[str, int]:
         ValueError: It didn't write this.
     """
     pairs = (pair.split(":") for pair in text.split(",") if pair)
-    return {token: int(end) for token, end in pairs}
+    return {token: min(int(end), FOREVER) for token, end in pairs}

@@ -10,6 +10,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pybreaker
+from redis import RedisCluster
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio import RedisCluster as AsyncRedisCluster
 
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
 from pybreaker_ext.storage import permits
@@ -63,8 +66,9 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
             open and no probe is out any more; None: never.
 
     Raises:
-        TypeError: `namespace` is no text, `key_ttl` no number, `redis_object` is None.
-        ValueError: A state is none of the three, `namespace` is empty, `key_ttl` isn't above 0.
+        TypeError: `namespace` is no text, `key_ttl` no number, `redis_object` no synchronous client.
+        ValueError: A state is none of the three, `namespace` is empty, or has no tag for a cluster;
+            `key_ttl` isn't above 0.
     """
 
     PRELUDE: ClassVar[str] = PRELUDE
@@ -86,9 +90,12 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
             check_namespace(namespace)
             if cluster_mode:
                 _check_tag(namespace)
-        if redis_object is None:
-            message = "redis_object must be a Redis client, not None"
-            raise TypeError(message)
+        _check_client(redis_object)
+        if isinstance(redis_object, RedisCluster) and not cluster_mode and not (namespace and TAG.match(namespace)):
+            message = (
+                f"namespace must hold a {{tag}}, or cluster_mode be True, with a RedisCluster; it is {namespace!r}"
+            )
+            raise ValueError(message)
         self._key_ttl = _milliseconds(key_ttl)
         super().__init__(state, redis_object, namespace, fallback_circuit_state, cluster_mode)
         self._keys = [self._namespace(key) for key in ("state", "fail_counter", "success_counter", "opened_at", "ext")]
@@ -122,20 +129,22 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         if known is not policy:
             packed = " ".join(map(str, (self._initial_state, *policy)))
             self._packed = (policy, packed)
-        return [event.kind, packed, self._key_ttl, event.token, event.generation, event.duration, event.luck]
+        trial = event.epoch % 2  # the first command after an outage: does the server take writes again?
+        return [event.kind, packed, self._key_ttl, event.token, event.generation, event.duration, event.luck, trial]
 
     def _decision(self, answer: str | bytes) -> Decision:
         """Take apart what keys.lua returned."""
         words = (answer.decode() if isinstance(answer, bytes) else answer).split(" ")
         verdict, wait, now, state, generation = words[:5]
         generation_now, failures, successes, opened_at, open_until, trips = map(int, words[6:12])
-        reason, held, strange = ("" if word == "-" else word for word in words[12:])
+        reason, held, stored, strange = ("" if word == "-" else word for word in words[12:])
         after = Record(
             words[5], generation_now, failures, successes, opened_at, open_until, trips, reason, permits.from_text(held)
         )
         if strange:
             self._warn_of_strange(strange)
-        return Decision(verdict, state, int(generation), after, write=False, retry_after=int(wait), now=int(now))
+        unsaved_from = int(stored) if stored else None
+        return Decision(verdict, state, int(generation), after, False, int(wait), int(now), unsaved_from)  # noqa: FBT003
 
     def _warn_of_strange(self, names: str) -> None:
         for name in set(names.split(",")) - self._reported_strange:
@@ -159,6 +168,12 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 
     def _set_opened_at(self, moment: datetime) -> None:
         _plain.opened_at.fset(self, moment)
+
+
+def _check_client(client: Any) -> None:
+    if not callable(getattr(client, "evalsha", None)) or isinstance(client, (AsyncRedis, AsyncRedisCluster)):
+        message = f"redis_object must be a redis.Redis or redis.RedisCluster client, not {client!r}"
+        raise TypeError(message)
 
 
 def _check_tag(namespace: str) -> None:

@@ -7,25 +7,45 @@ SQLite's own, which is the machine's.
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pybreaker_ext.machine import CLOSED, DONE, Decision, Event, Policy, Record, decide, missing
+from pybreaker_ext.machine import (
+    CLOSED,
+    DONE,
+    FOREVER,
+    REASONS,
+    STATES,
+    Decision,
+    Event,
+    Policy,
+    Record,
+    decide,
+    missing,
+)
 from pybreaker_ext.storage import permits
 from pybreaker_ext.storage.cancellation import carried_out
-from pybreaker_ext.storage.classic import ClassicStorage, check_namespace, check_state
+from pybreaker_ext.storage.classic import DEFAULTS, ClassicStorage, check_namespace, check_state
 from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.shared import SharedObjects
-from pybreaker_ext.storage.sqlite_file import FileBusyError, SQLiteFile
+from pybreaker_ext.storage.sqlite_file import FileBusyError, SQLiteFile, Transaction
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
+
+logger = logging.getLogger("pybreaker_ext.storage")
 
 #: One row always comes back; its first column is SQLite's clock in microseconds since the epoch.
 SELECT: Final = """
-SELECT CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000, c.*
-FROM (SELECT 1) LEFT JOIN circuits AS c ON c.namespace = ?"""
+SELECT CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000,
+    namespace, state, generation, fail_counter, success_counter, opened_at, open_until, trips, reason, permits
+FROM (SELECT 1) LEFT JOIN circuits ON namespace = ?"""
+
+REPLACE: Final = """
+INSERT OR REPLACE INTO circuits
+    (namespace, state, generation, fail_counter, success_counter, opened_at, open_until, trips, reason, permits)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 #: Events that often change nothing: a plain look decides them, without a write lock.
 QUIET: Final = frozenset({"ask", "success", "neutral", "renew", "read"})
@@ -59,6 +79,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         super().__init__("sqlite")
         self._namespace = check_namespace(namespace)
         self._file = files.get(_check_path(path), SQLiteFile)
+        self._warned = False
         self._stand_in = StandIn(self._file.outage, check_state("fallback_circuit_state", fallback_circuit_state))
 
     @property
@@ -89,24 +110,34 @@ class CircuitSQLiteStorage(ClassicStorage):
     def _attempt_now(self, event: Event, policy: Policy) -> Decision:
         return self._file.run_now(self._steps(event, policy))
 
-    def _steps(self, event: Event, policy: Policy) -> Callable[[sqlite3.Connection], Decision]:
+    def _steps(self, event: Event, policy: Policy) -> Callable[[Transaction], Decision]:
+        if policy is not DEFAULTS:
+            self._policy = policy
+        trial = event.epoch % 2 == 1
+
         def decided(record: Record | None, now: int) -> Decision:
             return decide(record, event, policy, now)
 
-        return lambda connection: self._step(connection, decided, quiet=event.kind in QUIET)
+        def step(transaction: Transaction) -> Decision:
+            if event.kind in QUIET and not trial:
+                decision = decided(*self._load(transaction))
+                if not decision.write:
+                    return decision
+            return self._write(transaction, decided, trial=trial)  # anew: another writer may have been faster
 
-    def _step(
-        self, connection: sqlite3.Connection, decided: Callable[[Record | None, int], Decision], *, quiet: bool
+        return step
+
+    def _write(
+        self, transaction: Transaction, decided: Callable[[Record | None, int], Decision], *, trial: bool = False
     ) -> Decision:
-        if quiet:
-            decision = decided(*self._load(connection))
-            if not decision.write:
-                return decision
-        connection.execute("BEGIN IMMEDIATE")
-        decision = decided(*self._load(connection))  # anew: another writer may have been faster
+        transaction.begin()
+        found, now = self._load(transaction)
+        decision = decided(found, now)
         if decision.write:
-            self._save(connection, decision.after)
-        connection.execute("COMMIT")
+            self._save(transaction, decision.after)
+        elif trial and found is not None:  # after an outage: does the file take writes again?
+            self._save(transaction, found)
+        transaction.commit()
         return decision
 
     def _rewrite(self, rewritten: Callable[[Record, int], Record]) -> None:
@@ -116,19 +147,36 @@ class CircuitSQLiteStorage(ClassicStorage):
             return Decision(DONE, before.state, before.generation, after, write=True, retry_after=0, now=now // 1000)
 
         def attempt(_event: Event, _policy: Policy) -> Decision:
-            return self._file.run(lambda connection: self._step(connection, decided, quiet=False))
+            return self._file.run(lambda transaction: self._write(transaction, decided))
 
         self._stand_in.apply(attempt, Event("read"), Policy())
 
-    def _load(self, connection: sqlite3.Connection) -> tuple[Record | None, int]:
-        row = connection.execute(SELECT, (self._namespace,)).fetchone()
-        if row[1] is None:
-            return None, row[0]
-        return Record._make((*row[2:10], permits.from_text(row[10]))), row[0]
+    def _load(self, transaction: Transaction) -> tuple[Record | None, int]:
+        now, namespace, *fields = transaction.execute(SELECT, (self._namespace,)).fetchone()
+        if namespace is None:
+            return None, now
+        record = _understood(fields)
+        if record is None and not self._warned:
+            self._warned = True
+            logger.warning(
+                "A row is not understood, and treated as missing: %s in %s", self._namespace, self._file.path
+            )
+        return record, now
 
-    def _save(self, connection: sqlite3.Connection, record: Record) -> None:
-        values = (self._namespace, *record[:8], permits.to_text(record.permits))
-        connection.execute("INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    def _save(self, transaction: Transaction, record: Record) -> None:
+        transaction.execute(REPLACE, (self._namespace, *record[:8], permits.to_text(record.permits)))
+
+
+def _understood(fields: list[Any]) -> Record | None:
+    """Return a row as a record; None when it holds something that no circuit can."""
+    state, *numbers, reason, held = fields
+    good = state in STATES and reason in REASONS and isinstance(held, str)
+    if not good or not all(isinstance(number, int) and 0 <= number <= FOREVER for number in numbers):
+        return None
+    try:
+        return Record._make((state, *numbers, reason, permits.from_text(held)))
+    except ValueError:
+        return None
 
 
 files: SharedObjects[str, SQLiteFile] = SharedObjects()

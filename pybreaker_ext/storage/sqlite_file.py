@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import sqlite3
+import threading
 import time
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from pybreaker_ext.errors import StoreUnavailableError
@@ -16,13 +15,16 @@ from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.storage.outage import Outage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pybreaker_ext.machine import Decision
 
 #: Seconds that a caller waits for other processes' writes (each takes some 0.1 ms) before the
 #: file counts as away.
-LOCK_TIMEOUT: Final = 1.0
+LOCK_TIMEOUT: Final = 2.0
+
+#: Seconds after which a waiting caller tries most often.
+FAIR_WAIT: Final = 0.5
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS circuits (
@@ -44,111 +46,164 @@ class FileBusyError(Exception):
 
 
 class SQLiteFile:
-    """A file; all circuits that this process keeps in it share it."""
+    """A file; all circuits that this process keeps in it share one connection.
+
+    Steps take microseconds and SQLite lets one process write at a time, so nothing is lost by one
+    at a time in this process, too. The lock is re-entrant: a finalizer or a signal handler that
+    reports while this thread is in a step joins the step's transaction.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.outage = Outage(f"SQLite file {path}")
-        self._own_connections()
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._kept: list[sqlite3.Connection] = []
+        self._closing = weakref.finalize(self, _close, self._kept)
         renew_after_fork(self)
 
+    def before_fork(self) -> None:
+        """Close the connection, which a child must not even inherit, when no thread is in a step."""
+        self._lock.acquire()
+        if not self._depth:
+            _close(self._kept)
+
+    def after_fork(self) -> None:
+        """Go on, in the parent."""
+        self._lock.release()
+
     def renew_after_fork(self) -> None:
-        """Leave the parent's connections alone: SQLite forbids even closing them in the child."""
-        _inherited.append(self._idle)
-        self._closing.detach()
-        self._own_connections()
+        """Go on, in the child; the file is opened again when it is used."""
+        self._lock = threading.RLock()
+        if self._kept:  # the fork came from within a step: never use or close what was open there
+            _inherited.append(self._kept)
+            self._kept, self._depth = [], 0
+            self._closing.detach()
+            self._closing = weakref.finalize(self, _close, self._kept)
 
-    def run(self, step: Callable[[sqlite3.Connection], Decision]) -> Decision:
-        """Return what `step` makes of a connection; wait while other processes write.
-
-        Raises:
-            StoreUnavailableError: The file can't be used, or is locked for too long.
-        """
-        deadline = time.monotonic() + LOCK_TIMEOUT
-        while True:
-            try:
-                return self.run_now(step)
-            except FileBusyError as error:
-                if time.monotonic() >= deadline:
-                    raise StoreUnavailableError(self.path) from error.__cause__
-            time.sleep(_pause())
-
-    async def run_async(self, step: Callable[[sqlite3.Connection], Decision]) -> Decision:
-        """Return what `step` makes of a connection; wait while other processes write.
+    def run(self, step: Callable[[Transaction], Decision]) -> Decision:
+        """Return what `step` makes of the file; wait while other processes write.
 
         Raises:
             StoreUnavailableError: The file can't be used, or is locked for too long.
         """
-        deadline = time.monotonic() + LOCK_TIMEOUT
+        began = time.monotonic()
         while True:
             try:
                 return self.run_now(step)
             except FileBusyError as error:
-                if time.monotonic() >= deadline:
+                waited = time.monotonic() - began
+                if waited >= LOCK_TIMEOUT:
                     raise StoreUnavailableError(self.path) from error.__cause__
-            await asyncio.sleep(_pause())
+            time.sleep(_pause(waited))
 
-    def run_now(self, step: Callable[[sqlite3.Connection], Decision]) -> Decision:
-        """Return what `step` makes of a connection, in microseconds.
+    async def run_async(self, step: Callable[[Transaction], Decision]) -> Decision:
+        """Return what `step` makes of the file; wait while other processes write.
+
+        Raises:
+            StoreUnavailableError: The file can't be used, or is locked for too long.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                return self.run_now(step)
+            except FileBusyError as error:
+                waited = time.monotonic() - began
+                if waited >= LOCK_TIMEOUT:
+                    raise StoreUnavailableError(self.path) from error.__cause__
+            await asyncio.sleep(_pause(waited))
+
+    def run_now(self, step: Callable[[Transaction], Decision]) -> Decision:
+        """Return what `step` makes of the file, in microseconds.
 
         Raises:
             FileBusyError: Another process is writing, and nothing has happened.
             StoreUnavailableError: The file can't be used.
         """
-        try:
-            with self._connection() as connection:
-                return step(connection)
-        except (sqlite3.Error, OSError, ValueError) as error:
-            raise (FileBusyError if _busy(error) else StoreUnavailableError)(self.path) from error
+        with self._lock:
+            self._depth += 1
+            try:
+                return step(Transaction(self._connection(), nested=self._depth > 1))
+            except Exception as error:
+                self._clean_up(error)
+                raise (FileBusyError if _busy(error) else StoreUnavailableError)(self.path) from error
+            except BaseException as error:
+                self._clean_up(error)
+                raise
+            finally:
+                self._depth -= 1
 
-    def _own_connections(self) -> None:
-        self._idle: deque[sqlite3.Connection] = deque()
-        self._closing = weakref.finalize(self, _close_all, self._idle)
+    def _connection(self) -> sqlite3.Connection:
+        if not self._kept:
+            self._kept.append(_connect(self.path))
+        return self._kept[0]
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        idle = self._idle
-        try:
-            connection = idle.pop()
-        except IndexError:
-            connection = self._connect()
-        try:
-            yield connection
-        except BaseException as error:
-            if _busy(error):
-                connection.rollback()
-                idle.append(connection)
-            else:
-                connection.close()  # which undoes an open transaction
-            raise
-        idle.append(connection)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            # A commit survives the end of the process without a sync of the disk, and the file
-            # survives the end of the machine, at worst with the last moments missing.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(SCHEMA)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _clean_up(self, error: BaseException) -> None:
+        """Undo what an error has left open, unless it belongs to a step further out."""
+        if self._depth > 1 or not self._kept:
+            return
+        if _busy(error):
+            self._kept[0].rollback()
+        else:
+            _close(self._kept)  # which undoes it, too
 
 
-#: Connections of parent processes, kept from being closed by the garbage collector.
-_inherited: list[deque[sqlite3.Connection]] = []
+class Transaction:
+    """One step's look at the file; its writes come true together.
+
+    Args:
+        connection: Of the file.
+        nested: Whether it is part of another step's transaction, which will end it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, nested: bool) -> None:
+        self.execute = connection.execute
+        self._joined = nested and connection.in_transaction
+
+    def begin(self) -> None:
+        """Lock the file for other writers.
+
+        Raises:
+            sqlite3.OperationalError: Another one has done so.
+        """
+        if not self._joined:
+            self.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make the writes come true."""
+        if not self._joined:
+            self.execute("COMMIT")
 
 
-def _close_all(connections: deque[sqlite3.Connection]) -> None:
-    while connections:
-        connections.pop().close()
+#: Connections of a parent process, kept from being closed by the garbage collector.
+_inherited: list[list[sqlite3.Connection]] = []
 
 
-def _pause() -> float:
-    """Return a short time; SQLite's own waits grow to 100 ms a step, which is unfair among many."""
-    return random.uniform(0.0002, 0.004)  # noqa: S311
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        # A commit survives the end of the process without a sync of the disk, and the file
+        # survives the end of the machine, at worst with the last moments missing.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _close(kept: list[sqlite3.Connection]) -> None:
+    while kept:
+        kept.pop().close()
+
+
+def _pause(waited: float) -> float:
+    """Return how long to wait for a lock: at random, and the shorter the longer one has waited.
+
+    SQLite's own waits grow instead, to 100 ms a step, so that who comes last is served first.
+    """
+    return random.uniform(0.0001, 0.004) * max(0.05, 1 - waited / FAIR_WAIT)  # noqa: S311
 
 
 def _busy(error: BaseException) -> bool:

@@ -128,3 +128,9 @@ drop_in: pybreaker.CircuitBreaker = breaker
 error: pybreaker.CircuitBreakerError = pybreaker_ext.CircuitBreakerError()
 storage: pybreaker.CircuitBreakerStorage = pybreaker_ext.CircuitMemoryStorage()
 anything: Any = pybreaker_ext.STATE_OPEN
+
+
+class Listener(pybreaker_ext.CircuitBreakerListener):
+    def failure(self, cb: CircuitBreaker, exc: BaseException) -> None: ...
+
+    def rejected(self, cb: CircuitBreaker, error: pybreaker_ext.CircuitBreakerError) -> None: ...
