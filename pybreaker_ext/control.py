@@ -138,7 +138,7 @@ class CircuitControl(pybreaker.CircuitBreaker):
 
     @property
     def current_state(self) -> str:
-        """The circuit's state in the store: `closed`, `open` or `half-open`."""
+        """The circuit's state in the store, one of `closed`, `open` and `half-open`."""
         return self._read().after.state
 
     @property
@@ -176,7 +176,7 @@ class CircuitControl(pybreaker.CircuitBreaker):
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next call may be admitted: 0.0 when one may, `math.inf` for never."""
+        """Seconds until the next call may be admitted; 0.0 when one may, `math.inf` for never."""
         return in_seconds(self._read().retry_after)
 
     def open(self, duration: float | None = None) -> bool:

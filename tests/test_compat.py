@@ -725,6 +725,33 @@ class TestDifferences:
             assert pybreaker_ext.CircuitBreaker(state_storage=storage).call(end, 1) == 1
             storage._link._own.close()
 
+    def test_overridden_methods_are_not_called_by_the_machine(self) -> None:
+        """pybreaker trips by calling `open()`; we decide in the store, and tell `state_change`."""
+
+        def called(package: ModuleType) -> list[str]:
+            calls: list[str] = []
+
+            class Mine(package.CircuitBreaker):  # type: ignore[name-defined]
+                def open(self) -> bool:
+                    calls.append("open")
+                    return super().open()
+
+            with pytest.raises(pybreaker.CircuitBreakerError):
+                Mine(fail_max=1).call(end, BAD)
+            return calls
+
+        assert called(pybreaker) == ["open"]
+        assert called(pybreaker_ext) == []
+
+    def test_the_function_is_given_by_position(self) -> None:
+        """So that its own arguments may have any name."""
+        assert pybreaker.CircuitBreaker().call(func=int) == 0
+        with pytest.raises(TypeError):
+            pybreaker_ext.CircuitBreaker().call(func=int)
+        with pytest.raises(TypeError):
+            pybreaker.CircuitBreaker().call(dict, func=1)
+        assert pybreaker_ext.CircuitBreaker().call(dict, func=1) == {"func": 1}
+
     def test_bad_arguments_are_refused(self) -> None:
         pybreaker.CircuitBreaker(fail_max=0)
         with pytest.raises(ValueError, match="fail_max"):

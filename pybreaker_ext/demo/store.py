@@ -80,3 +80,4 @@ def _remove_keys(url: str, name: str) -> None:
     keys = [f"{name}:pybreaker:{key}" for key in ("state", "fail_counter", "success_counter", "opened_at", "ext")]
     with contextlib.suppress(RedisError, OSError):  # away for good: then so are the keys, or nobody can
         redis_client(url).delete(*keys)
+    redis_client(url).close()

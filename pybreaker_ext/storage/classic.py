@@ -64,7 +64,7 @@ class ReadableStorage(pybreaker.CircuitBreakerStorage):
 
     @property
     def state(self) -> str:
-        """The circuit's state: `closed`, `open` or `half-open`."""
+        """The circuit's state, one of `closed`, `open` and `half-open`."""
         return self._read().state
 
     @state.setter
