@@ -69,10 +69,10 @@ def own_client(given: Any) -> Any:
     if type(pool) is sentinel.SentinelConnectionPool:
         manager = _sentinels(pool.sentinel_manager, sentinel.Sentinel, _retry())
         settings = {**_copied(pool.connection_kwargs), **_sentinel_settings(pool), "retry": _retry()}
-        return redis.Redis(connection_pool=type(pool)(pool.service_name, manager, **settings))
+        return redis.Redis.from_pool(type(pool)(pool.service_name, manager, **settings))
     if type(pool) in (redis.ConnectionPool, redis.BlockingConnectionPool):
         settings = {**_copied(pool.connection_kwargs), "retry": _retry(), "max_connections": pool.max_connections}
-        return redis.Redis(connection_pool=redis.ConnectionPool(pool.connection_class, **settings))
+        return redis.Redis.from_pool(redis.ConnectionPool(pool.connection_class, **settings))
     return given
 
 
