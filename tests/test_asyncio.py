@@ -299,7 +299,11 @@ class TestTornado:
     def run(self, story: Callable[[], Any]) -> Any:
         from tornado.ioloop import IOLoop  # noqa: PLC0415
 
-        return IOLoop(make_current=False).run_sync(story)
+        loop = IOLoop(make_current=False)
+        try:
+            return loop.run_sync(story)
+        finally:
+            loop.close()
 
     def test_a_tornado_coroutine_can_yield_it(self, make: Any) -> None:
         from tornado import gen  # noqa: PLC0415

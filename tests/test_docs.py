@@ -340,3 +340,22 @@ def test_every_promise_has_tests() -> None:
         named = re.findall(r"`(tests/\w+\.py)::(\w+)`", cell)
         assert named
         assert [test for file, test in named if f"def {test}(" not in (ROOT / file).read_text("utf-8")] == []
+
+
+def test_every_deliberate_difference_is_told_to_those_who_migrate() -> None:
+    source = (ROOT / "tests" / "test_compat.py").read_text("utf-8")
+    differences = re.split(r"^class ", source, flags=re.MULTILINE)
+    (tested,) = (part for part in differences if part.startswith("TestDifferences"))
+    rows = rows_of(DOCS / "how-to" / "migrate.md", "## The tests behind it")
+    told = [name for _, cell in rows for name in re.findall(r"`(test_\w+)`", cell)]
+
+    assert sorted(told) == sorted(re.findall(r"def (test_\w+)", tested))
+
+
+def test_every_module_has_its_place_in_the_map() -> None:
+    package = ROOT / "pybreaker_ext"
+    rows = rows_of(DOCS / "developing.md", "## Where things are")
+    named = {Path(name).name for modules, _ in rows for name in re.findall(r"`([^`]+)`", modules)}
+    modules = {path.name for pattern in ("*.py", "storage/*.py", "storage/*.lua") for path in package.glob(pattern)}
+
+    assert modules - {"__init__.py", "__main__.py"} - named == set()

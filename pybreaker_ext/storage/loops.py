@@ -2,13 +2,14 @@
 
 A loop that `asyncio.run` made closes its asynchronous generators when it ends, and with ours the
 client. A loop that somebody closed by hand leaves its client's sockets open; they are closed when
-the next loop asks for a client.
+the next loop asks for a client, or when nobody uses the server any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pybreaker_ext.forks import renew_after_fork
@@ -33,13 +34,18 @@ class LoopClients:
     def __init__(self, make: Callable[[], Any], theirs: Any) -> None:
         self._make = make
         self._theirs = theirs
-        self._open: dict[asyncio.AbstractEventLoop, _Open] = {}
+        self._own()
         renew_after_fork(self)
 
     def renew_after_fork(self) -> None:
         """Leave the parent's clients alone, and don't let the garbage collector close them."""
         _inherited.append(self._open)
-        self._open = {}
+        self._dropping.detach()
+        self._own()
+
+    def _own(self) -> None:
+        self._open: dict[asyncio.AbstractEventLoop, _Open] = {}
+        self._dropping = weakref.finalize(self, _close_of_closed_loops, self._open)
 
     async def client(self) -> Any:
         """Return the running loop's client; None when there can't be one."""
@@ -47,7 +53,7 @@ class LoopClients:
         found = self._open.get(loop)
         if found is not None:
             return found.client
-        self._close_of_closed_loops()
+        _close_of_closed_loops(self._open)
         client = self._make()
         if client is not None and client is not self._theirs:
             keeper = _keep(client)
@@ -55,15 +61,17 @@ class LoopClients:
             await anext(keeper)
         return client
 
-    def _close_of_closed_loops(self) -> None:
-        for loop in [loop for loop in list(self._open) if loop.is_closed()]:
-            left = self._open.pop(loop, None)
-            if left is not None:
-                _abandon(left.client)
-
 
 #: Clients of parent processes.
 _inherited: list[Any] = []
+
+
+def _close_of_closed_loops(opened: dict[asyncio.AbstractEventLoop, _Open]) -> None:
+    """Close the clients that nobody can close any more; those of other loops go with their keepers."""
+    for loop in [loop for loop in list(opened) if loop.is_closed()]:
+        left = opened.pop(loop, None)
+        if left is not None:
+            _abandon(left.client)
 
 
 async def _keep(client: Any) -> AsyncGenerator[None]:
