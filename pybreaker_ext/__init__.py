@@ -14,6 +14,7 @@ from pybreaker import (
 from pybreaker_ext.breaker import CircuitBreaker
 from pybreaker_ext.errors import CircuitBreakerError, FailedResult
 from pybreaker_ext.listener import CircuitBreakerListener
+from pybreaker_ext.registry import CircuitBreakerRegistry, get_circuit_breaker, reset_all_breakers
 from pybreaker_ext.settings import Backoff
 from pybreaker_ext.snapshot import CircuitState, Snapshot
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
@@ -28,6 +29,7 @@ __all__ = (
     "CircuitBreaker",
     "CircuitBreakerError",
     "CircuitBreakerListener",
+    "CircuitBreakerRegistry",
     "CircuitBreakerState",
     "CircuitBreakerStorage",
     "CircuitClosedState",
@@ -39,4 +41,6 @@ __all__ = (
     "CircuitState",
     "FailedResult",
     "Snapshot",
+    "get_circuit_breaker",
+    "reset_all_breakers",
 )

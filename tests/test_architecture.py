@@ -26,6 +26,7 @@ ALLOWED = {
     "control": STORAGES | {"settings", "notifier", "snapshot"},
     "admission": STORAGES | {"control", "outcome", "settings", "snapshot", "tokens"},
     "block": set(),
+    "registry": STORAGES | {"breaker", "settings"},
     "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "settings", "streams"},
 }
 

@@ -32,18 +32,18 @@ def check_state(argument: str, state: str) -> str:
     return str(state)
 
 
-def check_namespace(namespace: str) -> str:
+def check_namespace(namespace: str, argument: str = "namespace") -> str:
     """Return `namespace`; raise TypeError or ValueError if it can't name a circuit."""
     if not isinstance(namespace, str):
-        message = f"namespace must be a text, not {namespace!r}"
+        message = f"{argument} must be a text, not {namespace!r}"
         raise TypeError(message)
     if not namespace:
-        message = "namespace must not be empty, not ''"
+        message = f"{argument} must have at least one character, and it is ''"
         raise ValueError(message)
     try:
         namespace.encode()
     except UnicodeEncodeError:
-        message = f"namespace must be a text that UTF-8 can encode, not {namespace!r}"
+        message = f"{argument} must be a text that UTF-8 can encode, not {namespace!r}"
         raise ValueError(message) from None
     return namespace
 

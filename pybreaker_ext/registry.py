@@ -1,0 +1,274 @@
+"""Breakers by name: the same object from everywhere, in one store."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import weakref
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from pybreaker_ext import settings
+from pybreaker_ext.breaker import CircuitBreaker
+from pybreaker_ext.forks import renew_after_fork
+from pybreaker_ext.storage.classic import check_namespace
+from pybreaker_ext.storage.redis import CircuitRedisStorage
+from pybreaker_ext.storage.urls import from_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    from pybreaker_ext.storage import Storage
+
+#: What is made by name is probed sooner than pybreaker's, and closes after two successes.
+DEFAULTS: Final[Mapping[str, Any]] = {"reset_timeout": 30, "success_threshold": 2}
+
+LONGEST_NAME: Final = 1024
+
+_SETTINGS: Final = frozenset(inspect.signature(CircuitBreaker).parameters) - {"name", "state_storage"}
+
+
+class CircuitBreakerRegistry:
+    """Makes and remembers the breakers of one store.
+
+    Args:
+        url: Where the circuits are kept: `redis://`, `rediss://`, `unix://`, `sqlite:///` or `memory://`.
+        client: A `redis.Redis` or `redis.RedisCluster` client instead of a URL.
+        max_breakers: Breakers that are remembered at most, 1 or more; the one that was asked for
+            longest ago is forgotten. Its circuit in the store stays, and so does the object for
+            whoever holds it. On `memory://` the circuit goes with its last holder.
+        defaults: Settings of `CircuitBreaker` for all of them; `reset_timeout=30` and
+            `success_threshold=2` unless they say otherwise.
+
+    Raises:
+        TypeError: A setting is unknown or of the wrong type, or both or neither of `url` and
+            `client` are given.
+        ValueError: `url` is no URL of a store, or a setting is out of its range.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, client: Any = None, max_breakers: int = 10_000, **defaults: Any
+    ) -> None:
+        if (url is None) == (client is None):
+            message = f"url or client must be given, and not both; url is {url!r}, client is {client!r}"
+            raise TypeError(message)
+        self._url = url
+        self._client = client
+        self._max_breakers = settings.whole_number("max_breakers", max_breakers)
+        self._defaults = {**DEFAULTS, **_checked(defaults)}
+        self._remembered: OrderedDict[str, CircuitBreaker] = OrderedDict()
+        #: Those that anybody holds, with the settings they were made with.
+        self._living: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
+        self._made_with: weakref.WeakKeyDictionary[CircuitBreaker, dict[str, Any]] = weakref.WeakKeyDictionary()
+        self._closed = False
+        self._storage("name")  # which refuses a bad URL or client now rather than later
+        self.renew_after_fork()
+        renew_after_fork(self)
+
+    def renew_after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may have held."""
+        self._lock = threading.RLock()
+
+    def get(self, name: str, **given: Any) -> CircuitBreaker:
+        """Return the breaker called `name`; make it if there is none. No I/O.
+
+        Args:
+            name: 1 to 1,024 characters, any.
+            given: Settings of `CircuitBreaker`. Those that are given must be what the breaker was
+                made with.
+
+        Raises:
+            TypeError: `name` is no text, or a setting is unknown or of the wrong type.
+            ValueError: `name` is empty or too long, a setting is out of its range or not what the
+                breaker was made with.
+            RuntimeError: The registry is closed.
+        """
+        with self._lock:
+            breaker = self._remembered.get(name)
+            if breaker is None:
+                breaker = self._living.get(name) if isinstance(name, str) else None
+                return self._remember(name, breaker or self._make(name, given), given)
+            self._remembered.move_to_end(name)
+            if given:
+                self._compare(name, breaker, given)
+            return breaker
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that are remembered."""
+        with self._lock:
+            return tuple(self._remembered)
+
+    def __iter__(self) -> Iterator[CircuitBreaker]:
+        """Iterate over the breakers that are remembered now."""
+        with self._lock:
+            return iter(tuple(self._remembered.values()))
+
+    def __len__(self) -> int:
+        """Count the breakers that are remembered."""
+        return len(self._remembered)
+
+    def reset_all(self) -> None:
+        """Reset the circuits of all remembered breakers, in the store."""
+        for breaker in self:
+            breaker.reset()
+
+    async def reset_all_async(self) -> None:
+        """Reset the circuits of all remembered breakers, in the store."""
+        for breaker in self:
+            await breaker.reset_async()
+
+    def close(self) -> None:
+        """Forget all breakers; what nobody holds closes its connections. Can be called again."""
+        with self._lock:
+            self._closed = True
+            self._remembered.clear()
+
+    def __enter__(self) -> Self:
+        """Return the registry."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the registry."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _remember(self, name: str, breaker: CircuitBreaker, given: dict[str, Any]) -> CircuitBreaker:
+        self._compare(name, breaker, given)
+        self._remembered[name] = self._living[name] = breaker
+        if len(self._remembered) > self._max_breakers:
+            self._remembered.popitem(last=False)
+        return breaker
+
+    def _make(self, name: str, given: dict[str, Any]) -> CircuitBreaker:
+        if self._closed:
+            message = "the registry is closed"
+            raise RuntimeError(message)
+        _check_name(name)
+        made_with = {**self._defaults, **_checked(given)}
+        breaker = CircuitBreaker(state_storage=self._storage(name), name=name, **made_with)
+        self._made_with[breaker] = made_with
+        return breaker
+
+    def _storage(self, name: str) -> Storage:
+        if self._url is not None:
+            return from_url(self._url, name)
+        return CircuitRedisStorage("closed", self._client, name, cluster_mode=_is_cluster(self._client))
+
+    def _compare(self, name: str, breaker: CircuitBreaker, given: dict[str, Any]) -> None:
+        made_with = self._made_with[breaker]
+        defaults = inspect.signature(CircuitBreaker).parameters
+        differences = []
+        for setting, value in _checked(given).items():
+            has = made_with.get(setting, defaults[setting].default)
+            if has is not value and has != value:
+                differences.append(f"{setting} is {has!r}, not {value!r}")
+        if differences:
+            message = f"the breaker {name!r} was made with other settings: {'; '.join(differences)}"
+            raise ValueError(message)
+
+
+class _Default(int):
+    """A default that can be told from the same number given by the caller."""
+
+
+_FAIL_MAX, _RESET_TIMEOUT, _SUCCESS_THRESHOLD = _Default(5), _Default(30), _Default(2)
+
+
+class _Registries:
+    """The process-wide registries, one for each URL."""
+
+    def __init__(self) -> None:
+        self._by_url: dict[str, CircuitBreakerRegistry] = {}
+        self.renew_after_fork()
+        renew_after_fork(self)
+
+    def renew_after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may have held."""
+        self._lock = threading.RLock()
+
+    def of(self, url: str) -> CircuitBreakerRegistry:
+        """Return the registry of a URL."""
+        with self._lock:
+            found = self._by_url.get(url)
+            if found is None:
+                found = self._by_url[url] = CircuitBreakerRegistry(url)
+            return found
+
+    def take_all(self) -> list[CircuitBreakerRegistry]:
+        """Return all registries, and forget them."""
+        with self._lock:
+            taken = list(self._by_url.values())
+            self._by_url.clear()
+            return taken
+
+
+_registries: Final = _Registries()
+
+
+def get_circuit_breaker(
+    redis_url: str,
+    name: str = "llm_breaker",
+    fail_max: int = _FAIL_MAX,
+    reset_timeout: float = _RESET_TIMEOUT,
+    success_threshold: int = _SUCCESS_THRESHOLD,
+    **more: Any,
+) -> CircuitBreaker:
+    """Return the breaker called `name` in the store that a URL tells: the same object from everywhere. No I/O.
+
+    Args:
+        redis_url: `redis://`, `rediss://`, `unix://`, `sqlite:///` or `memory://`.
+        name: 1 to 1,024 characters, any.
+        fail_max: Consecutive failures that open the circuit; at least 1.
+        reset_timeout: Seconds for which the circuit stays open before it is probed; 0 or more.
+        success_threshold: Successful probes that close the circuit; at least 1.
+        more: Other settings of `CircuitBreaker`.
+
+    Raises:
+        TypeError: `redis_url` or `name` is no text, or a setting is unknown or of the wrong type.
+        ValueError: An argument is out of its range, or a setting that is given isn't what the
+            breaker was made with.
+    """
+    numbers = {"fail_max": fail_max, "reset_timeout": reset_timeout, "success_threshold": success_threshold}
+    given = {setting: value for setting, value in numbers.items() if not isinstance(value, _Default)}
+    return _registries.of(redis_url).get(name, **given, **more)
+
+
+def reset_all_breakers() -> None:
+    """Reset all circuits that `get_circuit_breaker` has made here, and forget them; for test suites."""
+    for registry in _registries.take_all():
+        registry.reset_all()
+        registry.close()
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    """Return settings; raise when a breaker would refuse them."""
+    for setting in given:
+        if setting not in _SETTINGS:
+            message = f"{setting} is no setting of a breaker made by name; there are {', '.join(sorted(_SETTINGS))}"
+            raise TypeError(message)
+    if given:
+        CircuitBreaker(**given)
+    return given
+
+
+def _check_name(name: str) -> None:
+    check_namespace(name, argument="name")
+    if len(name) > LONGEST_NAME:
+        message = f"name must have at most {LONGEST_NAME} characters, not {len(name)}"
+        raise ValueError(message)
+
+
+def _is_cluster(client: Any) -> bool:
+    return hasattr(client, "nodes_manager")
