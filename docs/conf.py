@@ -2,6 +2,9 @@
 
 from importlib.metadata import version as installed_version
 
+from docutils import nodes
+from sphinx.application import Sphinx
+
 project = "pybreaker_ext"
 author = "The pybreaker_ext developers"
 project_copyright = "2026, the pybreaker_ext developers"
@@ -27,3 +30,16 @@ html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 html_copy_source = False
 html_show_sphinx = False
+
+
+def setup(app: Sphinx) -> None:
+    """Have a function's own arguments shown by the names that the source gives them."""
+    app.connect("object-description-transform", tidy_signature)
+
+
+def tidy_signature(_app: Sphinx, _domain: str, _kind: str, content: nodes.Element) -> None:
+    """Replace what Sphinx makes of a ParamSpec's two halves in overloads."""
+    for text in list(content.parent.findall(nodes.Text)):
+        tidy = text.replace("*args: ~typing.~P", "*args: P.args").replace("**kwargs: ~typing.~P", "**kwargs: P.kwargs")
+        if tidy != text:
+            text.parent.replace(text, nodes.Text(tidy))
