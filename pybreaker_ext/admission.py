@@ -15,6 +15,7 @@ from pybreaker_ext.errors import NO_PERMIT, STILL_OPEN, TRIAL_FAILED, TRIPPED, C
 from pybreaker_ext.machine import FAILURES, HALF_OPEN, OPEN, REJECTED, Decision, Event
 from pybreaker_ext.outcome import NEUTRAL, SUCCESS, Judge, Outcome, matches
 from pybreaker_ext.snapshot import in_seconds
+from pybreaker_ext.storage.cancellation import in_background, in_loop
 from pybreaker_ext.tokens import tokens
 
 
@@ -42,8 +43,8 @@ class CircuitAdmission(CircuitControl):
         permit = self._admitted()
         try:
             self._notifier.tell(self, "before_call", func, *args, **kwargs)
-        except BaseException:  # not an Exception: Ctrl-C in a hook
-            self._give_back(permit)
+        except BaseException:
+            self._give_back_later(permit)
             raise
         return permit
 
@@ -53,7 +54,7 @@ class CircuitAdmission(CircuitControl):
         try:
             self._notifier.tell(self, "before_call", func, *args, **kwargs)
         except BaseException:
-            await self._give_back_async(permit)
+            self._give_back_later(permit)
             raise
         return permit
 
@@ -67,11 +68,17 @@ class CircuitAdmission(CircuitControl):
 
     def _permit(self, event: Event, decision: Decision) -> Permit:
         """Return the permit that an ask got, or raise."""
-        self._notifier.notice(self, decision)
+        record = decision.after
+        permit = Permit(record.generation, event.token if record.state == HALF_OPEN else "", decision.epoch)
+        try:
+            self._notifier.notice(self, decision)
+        except BaseException:  # not an Exception: Ctrl-C in a hook
+            if decision.verdict != REJECTED:
+                self._give_back_later(permit)
+            raise
         if decision.verdict == REJECTED:
             raise self._rejection(decision)
-        record = decision.after
-        return Permit(record.generation, event.token if record.state == HALF_OPEN else "", decision.epoch)
+        return permit
 
     def _rejection(self, decision: Decision) -> CircuitBreakerError:
         error = self._error(STILL_OPEN if decision.after.state == OPEN else NO_PERMIT, decision)
@@ -118,6 +125,10 @@ class CircuitAdmission(CircuitControl):
         Raises:
             CircuitBreakerError: The error opened the circuit, and `throw_new_error_on_trip` is set.
         """
+        if not isinstance(error, Exception):  # cancelled, or closed: nobody may be kept waiting
+            self._give_back_later(permit)
+            self._notifier.tell(self, "neutral", error)
+            return
         decision = await self._settle_async(permit, self._judge.error(error, self.is_system_error))
         self._raise_if_tripped(decision, error)
 
@@ -130,6 +141,13 @@ class CircuitAdmission(CircuitControl):
         """Return a permit that was not used; listeners are told nothing."""
         if permit.token:
             await self._store.apply_async(_report(permit, NEUTRAL), self._policy)
+
+    def _give_back_later(self, permit: Permit) -> None:
+        """Return a permit without waiting for the store when an event loop is running."""
+        if permit.token and not in_loop():
+            self._give_back(permit)
+        elif permit.token:
+            in_background(self._store, _report(permit, NEUTRAL), self._policy)
 
     def _settle(self, permit: Permit, outcome: Outcome) -> Decision | None:
         """Report an outcome and tell the listeners; None when there was nothing to report."""

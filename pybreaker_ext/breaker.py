@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from inspect import isawaitable
-from types import CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from pybreaker_ext import settings
-from pybreaker_ext.admission import CircuitAdmission, Permit
+from pybreaker_ext.admission import CircuitAdmission
 from pybreaker_ext.block import Block
 from pybreaker_ext.kinds import ASYNC_GENERATOR, COROUTINE, GENERATOR, PLAIN, kind_of
 from pybreaker_ext.outcome import Judge
@@ -101,8 +101,8 @@ class CircuitBreaker(CircuitAdmission):
         """Call `func` if the circuit lets it, and count how it ended.
 
         Returns:
-            What `func` returns. For a coroutine function, or when a coroutine comes out: an
-            awaitable. For a generator function, or when a generator comes out: a guarded
+            What `func` returns. A coroutine function, or one that returns a coroutine, gives an
+            awaitable; a generator function, or one that returns a generator, a guarded
             generator. Both are admitted when they begin to run and count when they have ended.
 
         Raises:
@@ -117,8 +117,9 @@ class CircuitBreaker(CircuitAdmission):
         except BaseException as error:
             self._failed(permit, error)
             raise
-        if type(result) in (GeneratorType, CoroutineType):
-            return cast("R", self._deferred_result(permit, result))
+        if type(result) in (GeneratorType, CoroutineType, AsyncGeneratorType):
+            self._give_back(permit)
+            return cast("R", self._guard_result(result))
         self._ended(permit, result)
         return result
 
@@ -142,6 +143,9 @@ class CircuitBreaker(CircuitAdmission):
         Raises:
             CircuitBreakerError: The call was rejected, or its failure has opened the circuit.
         """
+        kind = kind_of(func)
+        if kind is GENERATOR or kind is ASYNC_GENERATOR:
+            return self._deferred(kind, func, args, kwargs)
         permit = await self._ask_async(func, args, kwargs)
         try:
             result = func(*args, **kwargs)
@@ -150,6 +154,9 @@ class CircuitBreaker(CircuitAdmission):
         except BaseException as error:
             await self._failed_async(permit, error)
             raise
+        if type(result) in (GeneratorType, AsyncGeneratorType):
+            await self._give_back_async(permit)
+            return self._guard_result(result)
         await self._ended_async(permit, result)
         return result
 
@@ -157,8 +164,9 @@ class CircuitBreaker(CircuitAdmission):
         """Return a context manager that protects the block of a `with` or `async with` like a call.
 
         Raises:
-            CircuitBreakerError: On entering: rejected. On leaving: the block's error has opened
-                the circuit.
+            CircuitBreakerError: On entering, the block was rejected; on leaving, its error has
+                opened the circuit.
+            RuntimeError: It is entered a second time.
         """
         return Block(self)
 
@@ -181,7 +189,7 @@ class CircuitBreaker(CircuitAdmission):
         """Return `func` protected by this breaker, with its own signature.
 
         Raises:
-            TypeError: `func` is nothing that can be called.
+            TypeError: `func` is nothing that can be called, or an async generator function.
         """
         if isinstance(func, (staticmethod, classmethod)):
             return cast("Callable[P, R]", type(func)(self.protect(func.__func__)))
@@ -236,15 +244,16 @@ class CircuitBreaker(CircuitAdmission):
             return self.call_async(func, *args, **kwargs)
         raise _not_yet(func)
 
-    def _deferred_result(self, permit: Permit, result: Any) -> Any:
-        """Guard a generator or coroutine that a plain function returned.
+    def _guard_result(self, result: Any) -> Any:
+        """Guard a generator or coroutine that came out of a call.
 
         Nobody knows whether it will ever run, so the call's permit is given back until then.
         """
-        self._give_back(permit)
         if type(result) is GeneratorType:
             return guarded(self, self._admitted, lambda: result)
-        return self._awaited(result)
+        if type(result) is CoroutineType:
+            return self._awaited(result)
+        raise _not_yet(result)
 
     async def _awaited(self, coroutine: Any) -> Any:
         try:
@@ -262,4 +271,4 @@ class CircuitBreaker(CircuitAdmission):
 
 
 def _not_yet(func: Any) -> TypeError:
-    return TypeError(f"{func!r} is an async generator function, which is not supported yet")
+    return TypeError(f"{func!r} is an async generator or makes one, which is not supported yet")

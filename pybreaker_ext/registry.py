@@ -95,7 +95,7 @@ class CircuitBreakerRegistry:
             return breaker
 
     def names(self) -> tuple[str, ...]:
-        """Return the names that are remembered."""
+        """Return the names that are remembered; the one asked for longest ago comes first."""
         with self._lock:
             return tuple(self._remembered)
 

@@ -286,11 +286,39 @@ class TestForms:
         ]
 
     def test_async_generators_are_refused_for_now(self, make: Any) -> None:
+        breaker = make()
+
         async def stream() -> AsyncIterator[int]:
             yield 1
 
-        with pytest.raises(TypeError, match="async generator function"):
-            make()(stream)
+        with pytest.raises(TypeError, match="an async generator"):
+            breaker(stream)
+
+        async def main() -> None:
+            for call in (stream, lambda: stream()):
+                with pytest.raises(TypeError, match="an async generator"):
+                    await breaker.call_async(call)
+            with pytest.raises(TypeError, match="an async generator"):
+                breaker.call(lambda: stream())
+
+        asyncio.run(main())
+
+    def test_generators_that_come_out_are_guarded(self, make: Any) -> None:
+        breaker = make(fail_max=1)
+
+        def numbers() -> Any:
+            yield 1
+            raise BackendError
+
+        async def main() -> None:
+            for call in (numbers, lambda: numbers()):
+                await breaker.close_async()
+                guarded = await breaker.call_async(call)
+                assert next(guarded) == 1
+                with pytest.raises(CircuitBreakerError):
+                    next(guarded)
+
+        asyncio.run(main())
 
 
 class TestTornado:
@@ -594,6 +622,106 @@ class TestCancellation:
         asyncio.run(main())
 
 
+class TestEndingLoops:
+    """A loop that ends cancels everything, our commands too; a circuit of a fleet must not suffer from it."""
+
+    def test_after_each_number_of_steps_no_permit_is_lost_and_no_outage_declared(
+        self, redis_server: RedisServer
+    ) -> None:
+        with client_of(redis_server) as client:
+            storage = CircuitRedisStorage("closed", client, "n")
+            breaker = CircuitBreaker(success_threshold=99, state_storage=storage)
+            breaker.half_open()
+            for steps in range(40):
+
+                async def main(steps: int = steps) -> None:
+                    await breaker.snapshot_async()
+                    task = asyncio.create_task(breaker.call_async(asyncio.sleep, 60))
+                    for _ in range(steps):
+                        await asyncio.sleep(0)
+                    task.cancel()
+
+                asyncio.run(main())
+                until(lambda: breaker.snapshot().probes == 0)
+                assert storage._link.outage.epoch == 0, steps
+            storage._link._own.close()
+
+    def test_an_ask_whose_answer_comes_after_the_loop(self, redis_server: RedisServer) -> None:
+        with proxy_to(redis_server.port) as proxy:
+            client = redis.Redis(port=proxy.port, socket_timeout=10)
+            breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker.half_open()
+
+            async def main() -> None:
+                await breaker.snapshot_async()
+                proxy.delay = 0.3
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await breaker.call_async(five)
+
+            asyncio.run(main())
+            proxy.delay = 0.0
+            until(lambda: breaker.snapshot().probes == 0)
+            assert breaker.snapshot().shared
+            breaker._state_storage._link._own.close()
+
+    @pytest.mark.parametrize("inside", [True, False])
+    def test_a_closed_coroutine_is_neutral(self, redis_server: RedisServer, inside: bool) -> None:
+        with client_of(redis_server) as client:
+            breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker.half_open()
+
+            class Forever:
+                def __await__(self) -> Any:
+                    while True:
+                        yield
+
+            async def main() -> Any:
+                coroutine = breaker.call_async(Forever)
+                while not breaker.snapshot().probes:
+                    waits_for = coroutine.send(None)
+                    if waits_for is not None:
+                        waits_for._asyncio_future_blocking = False
+                        await waits_for
+                coroutine.send(None)
+                if inside:
+                    coroutine.close()
+                    return None
+                return coroutine
+
+            left = asyncio.run(main())
+            if left is not None:
+                left.close()
+            until(lambda: breaker.snapshot().probes == 0)
+            breaker._state_storage._link._own.close()
+
+    def test_nobody_waits_for_a_hanging_store_to_be_cancelled(self, redis_server: RedisServer) -> None:
+        with proxy_to(redis_server.port) as proxy:
+            client = redis.Redis(port=proxy.port, socket_timeout=10)
+            breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker.half_open()
+
+            async def main() -> bool:
+                started = asyncio.Event()
+
+                async def backend() -> None:
+                    started.set()
+                    await asyncio.sleep(60)
+
+                task = asyncio.create_task(breaker.call_async(backend))
+                await started.wait()
+                proxy.delay = 1.0
+                task.cancel()
+                await asyncio.sleep(0.2)
+                ended = task.done()
+                proxy.delay = 0.0
+                return ended
+
+            assert asyncio.run(main())
+            until(lambda: breaker.snapshot().probes == 0)
+            breaker._state_storage._link._own.close()
+
+
 class TestCancellationOfWaiting:
     """With a Redis that answers late, so that there is a waiting to be cancelled in."""
 
@@ -655,7 +783,7 @@ class TestCancellationOfWaiting:
 
         asyncio.run(main())
 
-    def test_in_the_function_and_again_for_the_report(self, late: Any) -> None:
+    def test_in_the_function_without_waiting_for_the_report(self, late: Any) -> None:
         proxy, breaker = late
 
         async def main() -> None:
@@ -671,8 +799,7 @@ class TestCancellationOfWaiting:
             proxy.delay = 0.3
             task.cancel()
             await asyncio.sleep(0.1)
-            assert not task.done()
-            task.cancel()
+            assert task.done()  # nobody waits for a slow store to be cancelled
             with pytest.raises(asyncio.CancelledError):
                 await task
             proxy.delay = 0.0
@@ -870,7 +997,60 @@ class TestClients:
                     node.close()
 
 
+class TestClientsOfTheirOwn:
+    def test_a_client_with_commands_of_its_own_is_used_in_both_colours(self, redis_server: RedisServer) -> None:
+        class Prefixing(redis.Redis):
+            def execute_command(self, *args: Any, **options: Any) -> Any:
+                if args[0] == "EVALSHA":
+                    args = (*args[:3], *(f"tenant:{key}" for key in args[3:8]), *args[8:])
+                return super().execute_command(*args, **options)
+
+        with Prefixing(port=redis_server.port) as client:
+            breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker.open()
+            assert asyncio.run(breaker.snapshot_async()).state == "open"
+            with redis_server.client() as admin:
+                assert {key.partition(b":")[0] for key in admin.scan_iter()} == {b"tenant"}
+
+    def test_theirs_with_all_connections_taken_is_no_outage_and_no_endless_wait(
+        self, redis_server: RedisServer
+    ) -> None:
+        class Pool(redis.asyncio.ConnectionPool):
+            pass
+
+        with client_of(redis_server) as client:
+
+            async def main() -> None:
+                own = redis.asyncio.Redis.from_pool(Pool(port=redis_server.port, max_connections=1))
+                storage = CircuitRedisStorage("closed", client, "n", async_redis=own)
+                breaker = CircuitBreaker(state_storage=storage)
+                assert await breaker.call_async(five) == 5
+                taken = await own.connection_pool.get_connection()
+                assert await breaker.call_async(five) == 5
+                assert storage._link.outage.epoch == 0
+                await own.connection_pool.release(taken)
+                assert (await breaker.snapshot_async()).shared
+                await own.aclose()
+
+            asyncio.run(main())
+
+
 class TestRedisGone:
+    def test_a_storm_of_tasks_hears_at_once(self) -> None:
+        """Those in the queue must not wait one time-out after the other for their turn to find out."""
+        with servers.running_redis() as server:
+            client = server.client(socket_timeout=0.25, socket_connect_timeout=0.25)
+            breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+
+            async def main() -> list[str]:
+                await breaker.call_async(five)
+                server.pause()
+                async with asyncio.timeout(5):  # 40 time-outs in a row would take 10 s
+                    return await asyncio.gather(*(outcome(breaker, five) for _ in range(2000)))
+
+            assert asyncio.run(main()) == ["ok"] * 2000
+            server.resume()
+
     def test_goes_on_alone_and_comes_back(self) -> None:
         with servers.running_redis() as server:
             client = server.client(socket_timeout=0.25, socket_connect_timeout=0.25)

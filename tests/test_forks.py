@@ -135,7 +135,7 @@ def test_locks_held_by_a_thread_of_the_parent_do_not_block_the_child(tmp_path: P
         finally:
             release.set()
             holder.join()
-        breakers[2]._state_storage._link.run("return 1", [], [])
+        breakers[2]._state_storage._link.run(0, "return 1", [], [])
         breakers[2]._state_storage._link._own.close()
 
 
@@ -190,6 +190,35 @@ def test_a_fork_beside_busy_threads_hangs_no_child_and_locks_it_not_out(tmp_path
             thread.join()
     assert shared == [True] * 25
     assert breaker.fail_counter == sum(counts) + 25
+
+
+def test_a_fork_beside_a_thread_that_makes_breakers_locks_nobody_out(tmp_path: Path) -> None:
+    """What is made between the two hooks of a fork must not confuse them."""
+    breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(tmp_path / "circuits.db", "n"))
+    breaker.call(int)
+    stop = threading.Event()
+
+    def make() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            CircuitBreaker(state_storage=CircuitSQLiteStorage(tmp_path / f"{number % 50}.db", "n"))
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    try:
+        for _ in range(150):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+    finally:
+        stop.set()
+        maker.join()
+    other = threading.Thread(target=breaker.call, args=(int,), daemon=True)
+    other.start()
+    other.join(20)
+    assert not other.is_alive()
 
 
 def test_a_childs_tokens_are_its_own() -> None:

@@ -266,7 +266,7 @@ def test_a_bad_hook_is_logged_and_harms_neither_call_nor_circuit_nor_other_hooks
     assert all(record.exc_info for record in errors)
 
 
-@pytest.mark.parametrize("hook", ["before_call", "success"])
+@pytest.mark.parametrize("hook", ["before_call", "success", "state_change"])
 def test_a_stop_in_a_hook_stops_the_call_and_wedges_nothing(hook: str) -> None:
     class Stopping(pybreaker_ext.CircuitBreakerListener):
         def __init__(self) -> None:
@@ -275,8 +275,9 @@ def test_a_stop_in_a_hook_stops_the_call_and_wedges_nothing(hook: str) -> None:
         def stop(self, *args: Any) -> None:
             raise KeyboardInterrupt
 
-    breaker = CircuitBreaker(success_threshold=9, listeners=[Stopping()])
-    breaker.half_open()
+    storage = CircuitMemoryStorage()
+    breaker = CircuitBreaker(success_threshold=9, state_storage=storage, listeners=[Stopping()])
+    CircuitBreaker(state_storage=storage).half_open()
     with pytest.raises(KeyboardInterrupt):
         breaker.call(int)
     assert breaker.snapshot().probes == 0

@@ -399,6 +399,49 @@ class TestRedisAway:
             assert breaker.snapshot().shared
             assert len(caplog.records) == 2
 
+    def test_also_while_there_is_no_record_and_somebody_only_looks(
+        self, server: servers.RedisServer, breaker: CircuitBreaker
+    ) -> None:
+        outage = breaker._state_storage._link.outage
+        with server.client() as admin:
+            breaker.snapshot()
+            admin.config_set("maxmemory", "1")
+            outcome(breaker, fail)
+            assert outage.epoch == 1
+            outage._next_try = 0.0
+            assert not breaker.snapshot().shared
+            assert outcome(breaker, fail) == "tripped"
+            assert admin.keys() == []
+
+    def test_queued_callers_hear_that_the_server_is_gone(self, server: servers.RedisServer) -> None:
+        """They must not wait one time-out after the other for their turn to find out themselves."""
+        client = server.client(socket_timeout=0.25, socket_connect_timeout=0.25, max_connections=2)
+        breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+        outcome(breaker, int)
+        timed_out = []
+        own = breaker._state_storage._link._own
+        connection_class = own.connection_pool.connection_class
+
+        class Counting(connection_class):  # type: ignore[misc, valid-type]
+            def read_response(self, *args: Any, **kwargs: Any) -> Any:
+                try:
+                    return super().read_response(*args, **kwargs)
+                except redis.TimeoutError:
+                    timed_out.append(1)
+                    raise
+
+        own.connection_pool.disconnect()
+        own.connection_pool.reset()
+        own.connection_pool.connection_class = Counting
+        breaker.call(int)
+        server.pause()
+        threads = [threading.Thread(target=outcome, args=(breaker, int)) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert 1 <= len(timed_out) <= 4  # not forty
+
     def test_a_readonly_server(self, server: servers.RedisServer, breaker: CircuitBreaker) -> None:
         outcome(breaker, int)
         with server.client() as admin:

@@ -105,6 +105,29 @@ def test_a_finalizer_in_the_midst_of_a_transaction_joins_it(tmp_path: Path) -> N
     assert (snapshot.probes, snapshot.shared, file.outage.epoch) == (0, True, 0)
 
 
+def test_what_joined_a_transaction_is_not_overwritten(tmp_path: Path) -> None:
+    """A signal handler opens the very circuit that this thread is deciding on, between its look and its write."""
+    breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(tmp_path / "c.db", "n"))
+    breaker.call(int)
+    storage = breaker._state_storage
+    load, opened = storage._load, []
+
+    def interrupted(transaction: Any) -> Any:
+        found = load(transaction)
+        if not opened:
+            opened.append(1)
+            breaker.open(600)
+        return found
+
+    storage._load = interrupted
+    generation = storage._file.run_now(
+        lambda transaction: transaction.execute("SELECT generation FROM circuits")
+    ).fetchone()[0]
+    storage.apply(Event("failure", generation=generation), Policy())
+    storage._load = load
+    assert breaker.current_state == "open"
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc to count descriptors in")
 def test_the_last_user_closes_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.db"

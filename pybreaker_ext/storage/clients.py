@@ -60,11 +60,11 @@ def own_client(given: Any) -> Any:
     A client whose settings can't be read (another class, one with commands of its own, a test's
     double) is returned as it is.
     """
+    if not _is_redis_pys_own(given):
+        return given
     if isinstance(given, redis.RedisCluster):
         settings = {**_copied(given.nodes_manager.connection_kwargs, leave=("host", "port")), **_cluster_wide(given)}
         return redis.RedisCluster(startup_nodes=_nodes(given, ClusterNode), retry=_retry(), **settings)
-    if getattr(type(given), "execute_command", None) is not redis.Redis.execute_command:
-        return given
     pool: Any = getattr(given, "connection_pool", None)
     if type(pool) is sentinel.SentinelConnectionPool:
         manager = _sentinels(pool.sentinel_manager, sentinel.Sentinel, _retry())
@@ -83,6 +83,8 @@ def own_async_client(given: Any, given_async: Any = None) -> Any:
     the settings of the other one can't be read either.
     """
     source = given if given_async is None else given_async
+    if not _is_redis_pys_own(source):
+        return given_async
     if isinstance(source, (redis.RedisCluster, aio.RedisCluster)):
         return _async_cluster(source)
     pool: Any = getattr(source, "connection_pool", None)
@@ -93,14 +95,19 @@ def own_async_client(given: Any, given_async: Any = None) -> Any:
     if connection_class is None or pool.connection_kwargs.get("redis_connect_func"):
         return given_async
     settings = _accepted(connection_class, _copied(pool.connection_kwargs))
-    own = aio.BlockingConnectionPool(
+    own = aio.ConnectionPool(
         max_connections=min(pool.max_connections, ASYNC_CONNECTIONS),
-        timeout=None,
         connection_class=connection_class,
         retry=_async_retry(),
         **settings,
     )
     return aio.Redis.from_pool(own)
+
+
+def _is_redis_pys_own(client: Any) -> bool:
+    """Tell whether a client sends commands as redis-py does, and not in a way of its own."""
+    own = (redis.Redis, redis.RedisCluster, aio.Redis, aio.RedisCluster)
+    return getattr(type(client), "execute_command", None) in [kind.execute_command for kind in own]
 
 
 def _async_connection(pool: Any) -> type | None:

@@ -243,8 +243,9 @@ local verdict, write = decide(record, event, policy, now, adopted_from)
 local key_ttl = tonumber(ARGV[3])
 if write then
   save(record, keys, stored, opened_before)
-elseif ARGV[8] == '1' and stored.generation then
-  redis.call('HSET', KEYS[5], 'generation', stored.generation)
+elseif ARGV[8] == '1' and not stored.wrong_type then
+  redis.call('HSET', KEYS[5], 'trial', '1')
+  redis.call('HDEL', KEYS[5], 'trial')
 end
 -- A closed circuit in use writes nothing, and must not expire under its callers.
 local in_use = key_ttl > 0 and verdict == ADMITTED and record.state == CLOSED

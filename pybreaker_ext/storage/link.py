@@ -45,39 +45,47 @@ class Link:
             _inherited.append(self._own)
         self._own = None
 
-    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def run(self, epoch: int, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a Lua script, in one round trip once the server knows it.
+
+        `epoch` is the one in which the caller was told to ask the store.
 
         Raises:
             StoreUnavailableError: The server can't be reached, is too slow, or refuses.
+            StoreBusyError: There was no free connection, and now there may be no server.
         """
         began = time.monotonic()
         while True:
             try:
                 return _script(self._client(), script)(keys, arguments)
             except MaxConnectionsError as error:  # nothing was sent, and the server isn't away
-                self._check_patience(began, error)
+                self._check_patience(epoch, began, theirs=self._own is self._given, error=error)
                 time.sleep(0.001)
             except Exception as error:  # redis-py's, and those of settings, plug-ins and proxies
                 raise StoreUnavailableError from error
 
-    async def run_async(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def run_async(self, epoch: int, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a Lua script, in one round trip once the server knows it.
+
+        `epoch` is the one in which the caller was told to ask the store.
 
         Raises:
             StoreUnavailableError: The server can't be reached, is too slow, or refuses.
+            StoreBusyError: There was no free connection, and now there may be no server.
         """
         began = time.monotonic()
+        client, places = await self._loops.client()
         while True:
             try:
-                client = await self._loops.client()
-                if client is None:  # a client of a kind that asyncio has no twin of
-                    return await asyncio.to_thread(self.run, script, keys, arguments)
-                return await _script(client, script)(keys, arguments)
+                async with places:  # first come, first served; redis-py's own queue could not be left
+                    self._check_epoch(epoch)
+                    if client is None:  # a client of a kind that asyncio has no twin of
+                        return await asyncio.to_thread(self.run, epoch, script, keys, arguments)
+                    return await _script(client, script)(keys, arguments)
             except MaxConnectionsError as error:
-                self._check_patience(began, error)
+                self._check_patience(epoch, began, theirs=client is self._given_async, error=error)
                 await asyncio.sleep(0.001)
-            except StoreBusyError:
+            except (StoreBusyError, StoreUnavailableError):
                 raise
             except Exception as error:
                 raise StoreUnavailableError from error
@@ -89,13 +97,20 @@ class Link:
                 self._closing = weakref.finalize(self, _close, self._own, os.getpid())
         return self._own
 
-    def _check_patience(self, began: float, error: MaxConnectionsError) -> None:
-        """Wait for a connection of our own for as long as it takes: each command ends by the client's time-outs.
+    def _check_epoch(self, epoch: int) -> None:
+        """Raise StoreBusyError when the server has gone away since the caller was told to ask it."""
+        if self.outage.epoch != epoch:
+            raise StoreBusyError
+
+    def _check_patience(self, epoch: int, began: float, *, theirs: bool, error: MaxConnectionsError) -> None:
+        """Wait for a connection of our own for as long as the server is there: commands end by the time-outs.
 
         Raises:
-            StoreBusyError: The user's own client is used as it is, and the user holds its connections.
+            StoreBusyError: The server is away meanwhile, or the user's own client is used as it
+                is and the user holds its connections.
         """
-        if self._own is self._given and time.monotonic() - began >= POOL_TIMEOUT:
+        self._check_epoch(epoch)
+        if theirs and time.monotonic() - began >= POOL_TIMEOUT:
             raise StoreBusyError from error
 
 

@@ -13,6 +13,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pybreaker_ext.forks import renew_after_fork
+from pybreaker_ext.storage.cancellation import finished, forget_closed_loops
+from pybreaker_ext.storage.clients import ASYNC_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 class _Open(NamedTuple):
     client: Any
-    keeper: AsyncGenerator[None]
+    #: Taken while a command is under way.
+    places: asyncio.Semaphore
+    keeper: AsyncGenerator[None] | None
 
 
 class LoopClients:
@@ -47,19 +51,19 @@ class LoopClients:
         self._open: dict[asyncio.AbstractEventLoop, _Open] = {}
         self._dropping = weakref.finalize(self, _close_of_closed_loops, self._open)
 
-    async def client(self) -> Any:
-        """Return the running loop's client; None when there can't be one."""
+    async def client(self) -> tuple[Any, asyncio.Semaphore]:
+        """Return the running loop's client, None when there can't be one, and the places in its queue."""
         loop = asyncio.get_running_loop()
         found = self._open.get(loop)
-        if found is not None:
-            return found.client
-        _close_of_closed_loops(self._open)
-        client = self._make()
-        if client is not None and client is not self._theirs:
-            keeper = _keep(client)
-            self._open[loop] = _Open(client, keeper)
-            await anext(keeper)
-        return client
+        if found is None:
+            _close_of_closed_loops(self._open)
+            client = self._make()
+            ours = client is not None and client is not self._theirs
+            found = _Open(client, asyncio.Semaphore(ASYNC_CONNECTIONS), _keep(client) if ours else None)
+            self._open[loop] = found
+            if found.keeper is not None:
+                await anext(found.keeper)
+        return found.client, found.places
 
 
 #: Clients of parent processes.
@@ -68,9 +72,10 @@ _inherited: list[Any] = []
 
 def _close_of_closed_loops(opened: dict[asyncio.AbstractEventLoop, _Open]) -> None:
     """Close the clients that nobody can close any more; those of other loops go with their keepers."""
+    forget_closed_loops()
     for loop in [loop for loop in list(opened) if loop.is_closed()]:
         left = opened.pop(loop, None)
-        if left is not None:
+        if left is not None and left.keeper is not None:
             _abandon(left.client)
 
 
@@ -79,6 +84,7 @@ async def _keep(client: Any) -> AsyncGenerator[None]:
     try:
         yield
     finally:
+        await finished()
         for each in _with_sentinels(client):
             await each.aclose()
 

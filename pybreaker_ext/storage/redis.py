@@ -61,7 +61,7 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         cluster_mode: Whether to make the namespace a hash tag, so that a Redis Cluster keeps all
             keys in one slot. A namespace that has a `{tag}` is used as it is.
         async_redis: A `redis.asyncio` client for asyncio programs; made from `redis_object`'s settings
-            when it isn't given. One of fakeredis, or of a class of your own, has to be given.
+            when it isn't given. Commands of a client that asyncio has no twin of run in a thread.
         key_ttl: Seconds after which an idle circuit's keys expire, counted from when it isn't
             open and no probe is out any more; None: never.
 
@@ -110,17 +110,17 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 
     async def apply_async(self, event: Event, policy: Policy) -> Decision:
         """Apply one event atomically and return the decision."""
-        return await carried_out(self._carry_out, event, policy)
-
-    async def _carry_out(self, event: Event, policy: Policy) -> Decision:
-        return await self._stand_in.apply_async(self._attempt_async, event, policy)
+        command = self._stand_in.apply_async(self._attempt_async, event, policy)
+        return await carried_out(command, self, event, policy)
 
     def _attempt(self, event: Event, policy: Policy) -> Decision:
-        answer = self._link.run(script(self.PRELUDE), self._keys, self._arguments(event, policy))
+        answer = self._link.run(event.epoch, script(self.PRELUDE), self._keys, self._arguments(event, policy))
         return self._decision(answer)
 
     async def _attempt_async(self, event: Event, policy: Policy) -> Decision:
-        answer = await self._link.run_async(script(self.PRELUDE), self._keys, self._arguments(event, policy))
+        answer = await self._link.run_async(
+            event.epoch, script(self.PRELUDE), self._keys, self._arguments(event, policy)
+        )
         return self._decision(answer)
 
     def _arguments(self, event: Event, policy: Policy) -> list[str | int | float]:

@@ -47,6 +47,10 @@ INSERT OR REPLACE INTO circuits
     (namespace, state, generation, fail_counter, success_counter, opened_at, open_until, trips, reason, permits)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
+#: Two writes that leave nothing. No circuit has an empty name.
+TRIAL: Final = "INSERT OR REPLACE INTO circuits VALUES ('', '', 0, 0, 0, 0, 0, 0, '', '')"
+TRIAL_UNDONE: Final = "DELETE FROM circuits WHERE namespace = ''"
+
 #: Events that often change nothing: a plain look decides them, without a write lock.
 QUIET: Final = frozenset({"ask", "success", "neutral", "renew", "read"})
 
@@ -96,10 +100,8 @@ class CircuitSQLiteStorage(ClassicStorage):
         try:
             return self._stand_in.apply(self._attempt_now, event, policy)
         except FileBusyError:  # another process is writing: wait, and let the loop go on
-            return await carried_out(self._carry_out, event, policy)
-
-    async def _carry_out(self, event: Event, policy: Policy) -> Decision:
-        return await self._stand_in.apply_async(self._attempt_async, event, policy)
+            command = self._stand_in.apply_async(self._attempt_async, event, policy)
+            return await carried_out(command, self, event, policy)
 
     def _attempt(self, event: Event, policy: Policy) -> Decision:
         return self._file.run(self._steps(event, policy))
@@ -131,14 +133,26 @@ class CircuitSQLiteStorage(ClassicStorage):
         self, transaction: Transaction, decided: Callable[[Record | None, int], Decision], *, trial: bool = False
     ) -> Decision:
         transaction.begin()
-        found, now = self._load(transaction)
-        decision = decided(found, now)
-        if decision.write:
-            self._save(transaction, decision.after)
-        elif trial and found is not None:  # after an outage: does the file take writes again?
-            self._save(transaction, found)
+        decision = self._decided_undisturbed(transaction, decided)
+        if trial and not decision.write:  # after an outage: does the file take writes again?
+            transaction.execute(TRIAL)
+            transaction.execute(TRIAL_UNDONE)
         transaction.commit()
         return decision
+
+    def _decided_undisturbed(
+        self, transaction: Transaction, decided: Callable[[Record | None, int], Decision]
+    ) -> Decision:
+        """Decide and save; again, if a finalizer or signal handler has joined the transaction in between."""
+        while True:
+            seen = self._file.writes
+            decision = decided(*self._load(transaction))
+            values = (self._namespace, *decision.after[:8], permits.to_text(decision.after.permits))
+            if self._file.writes == seen:
+                if decision.write:
+                    self._file.writes += 1
+                    transaction.execute(REPLACE, values)
+                return decision
 
     def _rewrite(self, rewritten: Callable[[Record, int], Record]) -> None:
         def decided(record: Record | None, now: int) -> Decision:
@@ -162,9 +176,6 @@ class CircuitSQLiteStorage(ClassicStorage):
                 "A row is not understood, and treated as missing: %s in %s", self._namespace, self._file.path
             )
         return record, now
-
-    def _save(self, transaction: Transaction, record: Record) -> None:
-        transaction.execute(REPLACE, (self._namespace, *record[:8], permits.to_text(record.permits)))
 
 
 def _understood(fields: list[Any]) -> Record | None:

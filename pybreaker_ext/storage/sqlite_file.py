@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: file counts as away.
 LOCK_TIMEOUT: Final = 2.0
 
+#: Seconds that a fork waits for another thread's step; they take microseconds.
+FORK_PATIENCE: Final = 5.0
+
 #: Seconds after which a waiting caller tries most often.
 FAIR_WAIT: Final = 0.5
 
@@ -57,20 +60,24 @@ class SQLiteFile:
         self.path = path
         self.outage = Outage(f"SQLite file {path}")
         self._lock = threading.RLock()
+        self._held = False
         self._depth = 0
+        #: Counts writes, so that a step notices one that came in between.
+        self.writes = 0
         self._kept: list[sqlite3.Connection] = []
         self._closing = weakref.finalize(self, _close, self._kept)
         renew_after_fork(self)
 
     def before_fork(self) -> None:
         """Close the connection, which a child must not even inherit, when no thread is in a step."""
-        self._lock.acquire()
-        if not self._depth:
+        self._held = self._lock.acquire(timeout=FORK_PATIENCE)
+        if self._held and not self._depth:
             _close(self._kept)
 
     def after_fork(self) -> None:
         """Go on, in the parent."""
-        self._lock.release()
+        if self._held:
+            self._lock.release()
 
     def renew_after_fork(self) -> None:
         """Go on, in the child; the file is opened again when it is used."""
