@@ -1073,6 +1073,28 @@ class TestRedisGone:
 
             asyncio.run(main())
 
+    @pytest.mark.parametrize("settings", [{"host": "cache..local"}, {"encoding": "ascii"}, {"protocol": 9}], ids=str)
+    def test_settings_that_make_no_sense(self, redis_server: RedisServer, settings: dict[str, Any]) -> None:
+        client = redis.Redis(**{"host": "127.0.0.1", "port": redis_server.port, **settings})
+        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client, "ü"))
+
+        async def main() -> list[str]:
+            return [await outcome(breaker, f) for f in (five, fail, five)]
+
+        assert asyncio.run(main()) == ["ok", "tripped", "rejected"]
+
+    def test_a_client_that_cannot_be_made(self) -> None:
+        """Making the asyncio client from the other one's settings may fail, too."""
+        client = redis.Redis(port=servers.free_port())
+        client.connection_pool.connection_kwargs["db"] = {}
+        client.connection_pool.max_connections = "many"
+        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
+
+        async def main() -> list[str]:
+            return [await outcome(breaker, f) for f in (five, fail, five)]
+
+        assert asyncio.run(main()) == ["ok", "tripped", "rejected"]
+
     def test_dead_from_the_beginning(self) -> None:
         client = redis.Redis(port=servers.free_port())
         breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client))

@@ -8,6 +8,7 @@ back by a thread, which needs no loop. A token settles once, so nothing is count
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,7 +104,9 @@ def _finish_elsewhere(task: asyncio.Task[Decision], storage: Storage, event: Eve
 
 
 def _in_thread(storage: Storage, event: Event, policy: Policy) -> None:
-    threading.Thread(target=_settle, args=(storage, event, policy), name="pybreaker_ext").start()
+    thread = threading.Thread(target=_settle, args=(storage, event, policy), name="pybreaker_ext")
+    with contextlib.suppress(RuntimeError):  # the interpreter is ending: the lease will have to do
+        thread.start()
 
 
 def _settle(storage: Storage, event: Event, policy: Policy) -> None:

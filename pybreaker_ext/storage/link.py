@@ -74,9 +74,10 @@ class Link:
             StoreBusyError: There was no free connection, and now there may be no server.
         """
         began = time.monotonic()
-        client, places = await self._loops.client()
+        client: Any = None
         while True:
             try:
+                client, places = await self._loops.client()
                 async with places:  # first come, first served; redis-py's own queue could not be left
                     self._check_epoch(epoch)
                     if client is None:  # a client of a kind that asyncio has no twin of
