@@ -97,16 +97,23 @@ class CircuitBreaker(CircuitAdmission):
             settings.function("hold_for", hold_for),
         )
 
+    # The overrides below take what pybreaker's take, and promise more about what comes back.
+
     def call(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Call `func` if the circuit lets it, and count how it ended.
 
+        `call` is for functions of all kinds. `call_async` is a coroutine function itself, for asyncio,
+        and Tornado 5 and newer; it also protects what a plain function returns, when that has to be
+        awaited, to its end.
+
         Returns:
-            What `func` returns. A coroutine function, or one that returns a coroutine, gives an
-            awaitable; a generator function, or one that returns a generator, a guarded
-            generator. Both are admitted when they begin to run and count when they have ended.
+            What `func` returns. From `call`, a coroutine function, or one that returns a coroutine,
+            gives an awaitable. A generator function, or one that returns a generator, gives a
+            guarded generator. Both are admitted when they begin to run and count when they have ended.
 
         Raises:
             CircuitBreakerError: The call was rejected, or its failure has opened the circuit.
+            TypeError: `func` is an async generator function, or returns an async generator.
         """
         kind = kind_of(func)
         if kind is not PLAIN:
@@ -134,14 +141,18 @@ class CircuitBreaker(CircuitAdmission):
     async def call_async(self, func: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call `func` if the circuit lets it, and count how it ended.
 
-        For asyncio, and Tornado 5 and newer. `func` may be a coroutine function or any other that
-        returns an awaitable, which is protected to its end, or a plain one.
+        `call` is for functions of all kinds. `call_async` is a coroutine function itself, for asyncio,
+        and Tornado 5 and newer; it also protects what a plain function returns, when that has to be
+        awaited, to its end.
 
         Returns:
-            What `func` returns, or its awaitable gives.
+            What `func` returns. From `call`, a coroutine function, or one that returns a coroutine,
+            gives an awaitable. A generator function, or one that returns a generator, gives a
+            guarded generator. Both are admitted when they begin to run and count when they have ended.
 
         Raises:
             CircuitBreakerError: The call was rejected, or its failure has opened the circuit.
+            TypeError: `func` is an async generator function, or returns an async generator.
         """
         kind = kind_of(func)
         if kind is GENERATOR or kind is ASYNC_GENERATOR:

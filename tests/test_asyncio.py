@@ -1140,8 +1140,7 @@ class TestTwins:
     def test_of_call(self) -> None:
         sync, twin = (inspect.signature(f).parameters for f in (CircuitBreaker.call, CircuitBreaker.call_async))
         assert [(p.name, p.kind) for p in sync.values()] == [(p.name, p.kind) for p in twin.values()]
-        first_lines = [f.__doc__.splitlines()[0] for f in (CircuitBreaker.call, CircuitBreaker.call_async)]
-        assert first_lines[0] == first_lines[1]
+        assert CircuitBreaker.call.__doc__ == CircuitBreaker.call_async.__doc__
 
     @pytest.mark.parametrize(
         "cls",
@@ -1156,12 +1155,11 @@ class TestTwins:
     )
     def test_every_twin_has_its_sibling(self, cls: type) -> None:
         for name, function in inspect.getmembers(cls, inspect.isfunction):
-            if name.endswith("_async"):
+            if name.endswith("_async") and function.__module__.startswith("pybreaker_ext"):
                 sibling = getattr(cls, name.removesuffix("_async"))
                 parameters = inspect.signature(function).parameters
                 assert list(parameters) == list(inspect.signature(sibling).parameters), name
-                if name != "call_async":
-                    assert function.__doc__ == sibling.__doc__, name
+                assert function.__doc__ == sibling.__doc__, name
 
     def test_nothing_that_does_io_lacks_a_twin(self) -> None:
         for cls in (CircuitControl, CircuitAdmission):

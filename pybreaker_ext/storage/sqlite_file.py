@@ -210,7 +210,7 @@ def _pause(waited: float) -> float:
 
     SQLite's own waits grow instead, to 100 ms a step, so that who comes last is served first.
     """
-    return random.uniform(0.0001, 0.004) * max(0.05, 1 - waited / FAIR_WAIT)  # noqa: S311
+    return random.uniform(0.0001, 0.004) * max(0.05, 1 - waited / FAIR_WAIT)  # noqa: S311  luck, no secret
 
 
 def _busy(error: BaseException) -> bool:
