@@ -4,10 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.crc import key_slot
 
 from pybreaker_ext import CircuitBreaker, CircuitMemoryStorage, CircuitRedisStorage, CircuitSQLiteStorage
 from pybreaker_ext.storage import Storage
-from pybreaker_ext.storage.urls import from_url, redis_client, without_password
+from pybreaker_ext.storage.clients import own_async_client
+from pybreaker_ext.storage.redis_urls import redis_client, without_password
+from pybreaker_ext.storage.urls import from_url
 
 if TYPE_CHECKING:
     import servers
@@ -18,7 +23,17 @@ def settings_of(url):
 
 
 def test_every_storage_has_the_one_verb():
-    for url in ("memory://", "sqlite:///file.db", "redis://localhost", "rediss://localhost", "unix:///run/redis.sock"):
+    for url in (
+        "memory://",
+        "sqlite:///file.db",
+        "redis://localhost",
+        "rediss://localhost",
+        "unix:///run/redis.sock",
+        "redis+cluster://localhost",
+        "rediss+cluster://localhost:7000,localhost:7001",
+        "redis+sentinel://localhost/main",
+        "rediss+sentinel://localhost:5000,localhost:5001/main/2",
+    ):
         assert isinstance(from_url(url, "payments"), Storage)
 
 
@@ -54,7 +69,8 @@ def test_a_sqlite_files_name_may_be_quoted(tmp_path):
 def test_making_a_storage_does_no_io(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     from_url("sqlite:///circuits.db", "payments")
-    from_url("redis://127.0.0.1:1/0", "payments")  # nobody listens there
+    for url in ("redis://127.0.0.1:1/0", "redis+cluster://127.0.0.1:1", "redis+sentinel://127.0.0.1:1/main"):
+        from_url(url, "payments")  # nobody listens there
     assert list(Path(tmp_path).iterdir()) == []
 
 
@@ -96,10 +112,82 @@ def test_circuits_of_one_url_share_a_client():
     assert first._redis is not from_url("redis://localhost/4", "payments")._redis
 
 
+def test_a_clusters_url():
+    cluster = redis_client("redis+cluster://me:secret@a:7000,[::1]:7001,b?socket_timeout=0.2&max_connections=7")
+    assert cluster.nodes == (("a", 7000), ("::1", 7001), ("b", 6379))
+    made = own_async_client(cluster).connection_kwargs
+    assert (made["username"], made["password"], made["socket_timeout"]) == ("me", "secret", 0.2)
+    assert made["socket_connect_timeout"] == pytest.approx(0.25 / 3)
+
+
+def test_a_clusters_url_with_tls():
+    made = own_async_client(redis_client("rediss+cluster://a?ssl_cert_reqs=none")).connection_kwargs
+    assert made["connection_class"].__name__ == "SSLConnection"
+    assert made["ssl_cert_reqs"] == "none"
+
+
+def test_a_sentinels_url():
+    client = redis_client("redis+sentinel://me:secret@a:5000,b/main%20one/3?sentinel_password=other&socket_timeout=0.2")
+    pool = client.connection_pool
+    assert (pool.service_name, pool.is_master) == ("main one", True)
+    settings = pool.connection_kwargs
+    assert (settings["username"], settings["password"], settings["db"]) == ("me", "secret", 3)
+    assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (0.2, 0.25)
+    assert settings["retry"].get_retries() == 0
+    asked = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
+    assert [(each["host"], each["port"]) for each in asked] == [("a", 5000), ("b", 26379)]
+    for each in asked:
+        assert (each["username"], each["password"]) == (None, "other")
+        assert (each["socket_timeout"], each["socket_connect_timeout"]) == (0.1, 0.125)
+        assert each["retry"].get_retries() == 0
+
+
+def test_a_sentinels_url_with_tls():
+    pool = redis_client("rediss+sentinel://a/main?ssl_cert_reqs=none").connection_pool
+    assert pool.connection_class.__name__ == "SentinelManagedSSLConnection"
+    (sentinel,) = pool.sentinel_manager.sentinels
+    assert sentinel.connection_pool.connection_class.__name__ == "SSLConnection"
+    assert sentinel.connection_pool.connection_kwargs["ssl_cert_reqs"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("claude", "{claude}"),
+        ("{claude}", "{%7Bclaude%7D}%"),
+        ("{%7Bclaude%7D}", "{%7B%257Bclaude%257D%7D}%"),
+        ("}", "{%7D}%"),
+        ("100%", "{100%}"),
+    ],
+)
+def test_on_a_cluster_a_name_is_its_hash_tag(name, prefix):
+    storage = from_url("redis+cluster://localhost", name)
+    assert storage._keys[0] == f"{prefix}:pybreaker:state"
+
+
+@given(names=st.lists(st.text("a{}%7BD", min_size=1, max_size=6), min_size=2, max_size=2, unique=True))
+def test_on_a_cluster_no_two_names_share_keys_and_each_has_one_slot(names):
+    first, second = (from_url("redis+cluster://localhost", name)._keys for name in names)
+    assert set(first).isdisjoint(second)
+    assert len({key_slot(key.encode()) for key in first}) == 1
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///file.db", "redis://localhost", "redis+cluster://localhost"])
+def test_what_every_storage_is_told(url):
+    with pytest.raises(ValueError, match="fallback_circuit_state must be 'closed', 'open' or 'half-open', not 'shut'"):
+        from_url(url, "payments", fallback_circuit_state="shut")
+    with pytest.raises(ValueError, match="key_ttl must be a finite number of seconds above 0, or None, not 0"):
+        from_url(url, "payments", key_ttl=0)
+    from_url(url, "payments", fallback_circuit_state="open", key_ttl=60)
+
+
 @pytest.mark.parametrize(
     ("url", "allowed"),
     [
-        ("", "begin with memory://, sqlite:///file.db, redis://, rediss:// or unix://"),
+        (
+            "",
+            "begin with memory://, sqlite:///file.db, redis://, rediss://, unix://, redis+cluster:// or redis+sentinel",
+        ),
         ("payments", "begin with"),
         ("redis:localhost", "begin with"),
         ("mysql://localhost/db", "begin with"),
@@ -125,6 +213,25 @@ def test_circuits_of_one_url_share_a_client():
         ("redis://localhost?socket_timeout=nan", "socket_timeout of seconds above 0"),
         ("unix://", "name a socket"),
         ("unix:///?db=1", "name a socket"),
+        ("redis+cluster://", "valid hosts"),
+        ("redis+cluster://a,,b", "valid hosts"),
+        ("redis+cluster://a:70000", "valid hosts"),
+        ("redis+cluster://a:b", "valid hosts"),
+        ("redis+cluster://[::1", "valid hosts"),
+        ("redis+cluster://a,b/1", "name no database"),
+        ("redis+cluster://a,b/main", "name no database"),
+        ("redis+cluster://a,b?db=1", "name no database"),
+        ("redis+cluster://a,b?colour=red", "redis-py's options only"),
+        ("redis+cluster://a,b?ssl_min_version=771", "redis-py's options only"),
+        ("rediss+cluster://a,b?ssl_min_version=771", "without ssl_min_version"),
+        ("redis+cluster://a,b?socket_timeout=0", "socket_timeout of seconds above 0"),
+        ("redis+sentinel://a:1,b:2", "name a service"),
+        ("redis+sentinel://a:1,b:2/", "name a service"),
+        ("redis+sentinel://a:1,b:2/main/x", "name a service"),
+        ("redis+sentinel://a:1,b:2/main/0/1", "name a service"),
+        ("redis+sentinel://,/main", "valid hosts"),
+        ("redis+sentinel://a/main?colour=red", "redis-py's options only"),
+        ("redis+sentinel://a/main?socket_connect_timeout=nan", "socket_connect_timeout of seconds above 0"),
     ],
 )
 def test_a_bad_url_is_named_with_what_is_allowed(url, allowed):
@@ -161,6 +268,10 @@ def test_a_name_is_a_text_with_characters():
         "redis://localhost?password=secret&colour=red",
         "unix://?db=1&password=secret",
         "rediss://localhost?ssl_password=secret&colour=red",
+        "redis+cluster://user:secret@a,b/7",
+        "redis+cluster://user:secret@a,b?colour=red",
+        "redis+sentinel://:secret@a,b",
+        "redis+sentinel://a,b/main?sentinel_password=secret&colour=red",
     ],
 )
 def test_no_error_tells_a_password(url):

@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 
 from pybreaker_ext.demo.plan import breaker_on
 from pybreaker_ext.storage.redis import CircuitRedisStorage
-from pybreaker_ext.storage.urls import from_url, redis_client, without_password
+from pybreaker_ext.storage.redis_urls import redis_client, without_password
+from pybreaker_ext.storage.urls import from_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,6 +20,8 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.retry import Retry
 
+from pybreaker_ext.storage.cluster import DeferredCluster
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -60,6 +62,8 @@ def own_client(given: Any) -> Any:
     A client whose settings can't be read (another class, one with commands of its own, a test's
     double) is returned as it is.
     """
+    if isinstance(given, DeferredCluster):
+        return given.client()
     if not _is_redis_pys_own(given):
         return given
     if isinstance(given, redis.RedisCluster):
@@ -83,6 +87,8 @@ def own_async_client(given: Any, given_async: Any = None) -> Any:
     the settings of the other one can't be read either.
     """
     source = given if given_async is None else given_async
+    if isinstance(source, DeferredCluster):
+        return _deferred_async_cluster(source)
     if not _is_redis_pys_own(source):
         return given_async
     if isinstance(source, (redis.RedisCluster, aio.RedisCluster)):
@@ -123,6 +129,13 @@ def _async_cluster(source: Any) -> Any:
     if isinstance(source, redis.RedisCluster) and source.nodes_manager.connection_kwargs.get("ssl"):
         settings["ssl"] = True
     return aio.RedisCluster(startup_nodes=_nodes(source, aio_cluster.ClusterNode), retry=_async_retry(), **settings)
+
+
+def _deferred_async_cluster(source: DeferredCluster) -> Any:
+    """Return a client that looks for the cluster at its first command, and is soon done with a node that is away."""
+    nodes = [aio_cluster.ClusterNode(host, port) for host, port in source.nodes]
+    settings = _accepted(aio.RedisCluster, {**source.settings, **source.share("socket_connect_timeout")})
+    return aio.RedisCluster(startup_nodes=nodes, retry=_async_retry(), **settings)
 
 
 def _cluster_settings(source: Any) -> dict[str, Any]:

@@ -7,16 +7,25 @@ server.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import hashlib
 import os
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import MaxConnectionsError
+from redis import RedisCluster
+from redis.asyncio import RedisCluster as AsyncRedisCluster
+from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
+from redis.exceptions import AskError, MaxConnectionsError, NoScriptError, TryAgainError
+from redis.sentinel import SentinelConnectionPool
 
 from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.storage.clients import own_async_client, own_client
+from pybreaker_ext.storage.cluster import DeferredCluster
 from pybreaker_ext.storage.loops import LoopClients
 from pybreaker_ext.storage.outage import Outage
 from pybreaker_ext.storage.shared import SharedObjects
@@ -35,8 +44,13 @@ class Link:
         self._given = given
         self._given_async = given_async
         self._own: Any = None
+        #: The epoch in which no client could be made.
+        self._unmade: int | None = None
+        #: Seconds for one command in asyncio, or None: redis-py's time-outs are enough.
+        self._patience = given.patience if isinstance(given, DeferredCluster) else None
         self._loops = LoopClients(lambda: own_async_client(given, given_async), theirs=given_async)
         self.outage = Outage(_describe(given))
+        self.renew_after_fork()
         renew_after_fork(self)
 
     def renew_after_fork(self) -> None:
@@ -44,6 +58,7 @@ class Link:
         if self._own is not None and self._own is not self._given:
             _inherited.append(self._own)
         self._own = None
+        self._making = threading.Lock()
 
     def run(self, epoch: int, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a Lua script, in one round trip once the server knows it.
@@ -55,13 +70,18 @@ class Link:
             StoreBusyError: There was no free connection, and now there may be no server.
         """
         began = time.monotonic()
+        client: Any = None
         while True:
             try:
-                return _script(self._client(), script)(keys, arguments)
+                client = self._client(epoch)
+                return _evaluate(client, script, keys, arguments)
             except MaxConnectionsError as error:  # nothing was sent, and the server isn't away
                 self._check_patience(epoch, began, theirs=self._own is self._given, error=error)
                 time.sleep(0.001)
+            except StoreBusyError:
+                raise
             except Exception as error:  # redis-py's, and those of settings, plug-ins and proxies
+                self._forget_servers(client)
                 raise StoreUnavailableError from error
 
     async def run_async(self, epoch: int, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -82,21 +102,56 @@ class Link:
                     self._check_epoch(epoch)
                     if client is None:  # a client of a kind that asyncio has no twin of
                         return await asyncio.to_thread(self.run, epoch, script, keys, arguments)
-                    return await _script(client, script)(keys, arguments)
+                    async with asyncio.timeout(self._patience):
+                        return await _evaluate_async(client, script, keys, arguments)
             except MaxConnectionsError as error:
                 self._check_patience(epoch, began, theirs=client is self._given_async, error=error)
                 await asyncio.sleep(0.001)
             except (StoreBusyError, StoreUnavailableError):
                 raise
             except Exception as error:
+                await self._forget_servers_async(client)
                 raise StoreUnavailableError from error
 
-    def _client(self) -> Any:
-        if self._own is None:
-            self._own = own_client(self._given)
-            if self._own is not self._given:
-                self._closing = weakref.finalize(self, _close, self._own, os.getpid())
-        return self._own
+    def _client(self, epoch: int) -> Any:
+        """Return our own client; a cluster's looks for the cluster when it is made, so one thread does that."""
+        own = self._own
+        if own is not None:
+            return own
+        with self._making:
+            if self._own is None:
+                self._check_epoch(epoch)
+                if self._unmade == epoch and epoch % 2 == 0:
+                    raise StoreBusyError
+                self._unmade = epoch
+                self._own = own_client(self._given)
+                self._unmade = None
+                if self._own is not self._given:
+                    self._closing = weakref.finalize(self, _close, self._own, os.getpid())
+            return self._own
+
+    def _forget_servers(self, client: Any) -> None:
+        """After a failure, let a cluster or the sentinels be asked anew where the server is now."""
+        if client is None or client is self._given:
+            return
+        if isinstance(client, RedisCluster):
+            with self._making:
+                if self._own is client:
+                    self._own = None
+                    self._closing.detach()
+        elif isinstance(client.connection_pool, SentinelConnectionPool):
+            with contextlib.suppress(Exception):
+                client.connection_pool.disconnect(inuse_connections=False)
+
+    async def _forget_servers_async(self, client: Any) -> None:
+        """After a failure, let a cluster or the sentinels be asked anew where the server is now."""
+        if client is None or client is self._given_async:
+            return
+        with contextlib.suppress(Exception):
+            if isinstance(client, AsyncRedisCluster):
+                await client.aclose()
+            elif isinstance(client.connection_pool, AsyncSentinelConnectionPool):
+                await client.connection_pool.disconnect(inuse_connections=False)
 
     def _check_epoch(self, epoch: int) -> None:
         """Raise StoreBusyError when the server has gone away since the caller was told to ask it."""
@@ -136,16 +191,34 @@ def _close(client: Any, process: int) -> None:
         client.close()
 
 
-def _script(client: Any, source: str) -> Any:
-    """Return the script as an object of the client's, which remembers its digest."""
-    known: dict[str, Any] = client.__dict__.setdefault("_pybreaker_ext_scripts", {})
-    script = known.get(source)
-    if script is None:
-        script = known[source] = client.register_script(source)
-    return script
+@functools.cache
+def _digest(script: str) -> str:
+    """Return the name by which the server knows a script."""
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def _evaluate(client: Any, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    if isinstance(client, RedisCluster):
+        node = client.get_redis_connection(client.get_node_from_key(keys[0]))  # type: ignore[no-untyped-call]
+        # Straight to the node: on a failure, redis-py would first look at all others, and wait for each.
+        with contextlib.suppress(AskError, TryAgainError):  # it has moved (MovedError is one): redis-py follows
+            return _evaluate(node, script, keys, arguments)
+    try:
+        return client.evalsha(_digest(script), len(keys), *keys, *arguments)
+    except NoScriptError:
+        return client.eval(script, len(keys), *keys, *arguments)
+
+
+async def _evaluate_async(client: Any, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    try:
+        return await client.evalsha(_digest(script), len(keys), *keys, *arguments)
+    except NoScriptError:
+        return await client.eval(script, len(keys), *keys, *arguments)
 
 
 def _describe(client: Any) -> str:
+    if isinstance(client, DeferredCluster):
+        return "Redis Cluster at " + ", ".join(f"{host}:{port}" for host, port in client.nodes)
     pool = getattr(client, "connection_pool", None)
     service = getattr(pool, "service_name", None)
     if isinstance(service, str):

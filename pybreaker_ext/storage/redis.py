@@ -18,6 +18,7 @@ from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
 from pybreaker_ext.storage import permits
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, check_state
+from pybreaker_ext.storage.cluster import DeferredCluster
 from pybreaker_ext.storage.link import link_to
 from pybreaker_ext.storage.outage import StandIn
 
@@ -96,7 +97,7 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
                 f"namespace must hold a {{tag}}, or cluster_mode be True, with a RedisCluster; it is {namespace!r}"
             )
             raise ValueError(message)
-        self._key_ttl = _milliseconds(key_ttl)
+        self._key_ttl = key_ttl_milliseconds(key_ttl)
         super().__init__(state, redis_object, namespace, fallback_circuit_state, cluster_mode)
         self._keys = [self._namespace(key) for key in ("state", "fail_counter", "success_counter", "opened_at", "ext")]
         self._link = link_to(redis_object, async_redis)
@@ -171,6 +172,8 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 
 
 def _check_client(client: Any) -> None:
+    if isinstance(client, DeferredCluster):
+        return
     if not callable(getattr(client, "evalsha", None)) or isinstance(client, (AsyncRedis, AsyncRedisCluster)):
         message = f"redis_object must be a redis.Redis or redis.RedisCluster client, not {client!r}"
         raise TypeError(message)
@@ -182,7 +185,8 @@ def _check_tag(namespace: str) -> None:
         raise ValueError(message)
 
 
-def _milliseconds(key_ttl: float | None) -> int:
+def key_ttl_milliseconds(key_ttl: float | None) -> int:
+    """Return `key_ttl` as keys.lua takes it, 0 for None; raise when it is out of its range."""
     if key_ttl is None:
         return 0
     if isinstance(key_ttl, bool) or not isinstance(key_ttl, (int, float)):
