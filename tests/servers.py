@@ -12,15 +12,31 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
+from fleet import until
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+SLOTS = 16_384
+#: Milliseconds without an answer after which cluster nodes and sentinels take a server for dead.
+DEAD_AFTER = 1_000
+#: A replica gets its copy at once, rather than after the 5 seconds in which others might want one too;
+#: and a first ping after one second, before which a cluster shows it to nobody.
+REPLICATION = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+CLUSTER = (
+    # Until all have met: they also wait for as long before they believe that they are complete.
+    *("--cluster-enabled", "yes", "--cluster-node-timeout", str(DEAD_AFTER)),
+    # A replica may be promoted however long ago it has heard from its primary.
+    *("--cluster-replica-validity-factor", "0", *REPLICATION),
+)
 
 
 def redis_server_program() -> str | None:
@@ -69,16 +85,23 @@ class RedisServer:
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            self._wait_for_answer(self.process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_for_answer(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 20
         with self.client(socket_timeout=1) as client:
             while True:
                 try:
                     # Never use a server that somebody else started on this port.
-                    if client.info("server")["process_id"] == self.process.pid:
+                    if client.info("server")["process_id"] == process.pid:
                         return
                     raise RuntimeError(f"port {self.port} belongs to another redis-server")
                 except redis.ConnectionError:
-                    if time.monotonic() > deadline or self.process.poll() is not None:
+                    if time.monotonic() > deadline or process.poll() is not None:
                         raise
                     time.sleep(0.01)
 
@@ -111,51 +134,140 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(*options: str) -> Iterator[RedisServer]:
+def running_redis(*options: str, settings: str | None = None) -> Iterator[RedisServer]:
+    """One server; a sentinel with `settings`, which is the text of its file."""
     program = redis_server_program()
     assert program is not None
-    directory = tempfile.mkdtemp(prefix="pybreaker-ext-redis-")
-    server = None
-    try:
-        server = RedisServer(program, directory, *options)
-        yield server
-    finally:
-        if server is not None:
+    with tempfile.TemporaryDirectory(prefix="pybreaker-ext-redis-", ignore_cleanup_errors=True) as directory:
+        file = None
+        if settings is not None:
+            file = f"{directory}/sentinel.conf"
+            Path(file).write_text(settings)
+        server = RedisServer(program, directory, *options, settings=file)
+        try:
+            yield server
+        finally:
             server.stop()
-        shutil.rmtree(Path(directory), ignore_errors=True)
+
+
+def first_answer(servers: list[RedisServer], question: Callable[[redis.Redis], Any]) -> Any:
+    """Return what the first server says that answers; others may be dead or paused."""
+    for server in servers:
+        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError), server.client(socket_timeout=1) as client:
+            return question(client)
+    raise redis.ConnectionError("no server answers")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The nodes of a Redis Cluster, those that began as primaries first."""
+
+    nodes: list[RedisServer]
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{_addresses(self.nodes)}"
+
+    def client(self, **settings: Any) -> redis.RedisCluster:
+        places = [ClusterNode("127.0.0.1", node.port) for node in self.nodes]
+        return redis.RedisCluster(startup_nodes=places, **settings)
+
+    def primary_of(self, key: str) -> RedisServer:
+        return self.holders_of(key)[0]
+
+    def holders_of(self, key: str) -> list[RedisServer]:
+        """Return the nodes that hold a key: the primary, then its replicas that are well."""
+        slot = first_answer(self.nodes, lambda client: client.cluster("keyslot", key))
+        ranges = first_answer(self.nodes, lambda client: client.cluster("slots"))
+        (holders,) = [holders for first, last, *holders in ranges if first <= slot <= last]
+        by_port = {node.port: node for node in self.nodes}
+        return [by_port[port] for _, port, *_ in holders]
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[RedisServer]:
-    """One node with all slots: enough to refuse scripts whose keys lie in several."""
-    with running_redis("--cluster-enabled", "yes") as server:
-        with server.client() as node:
-            node.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
-            deadline = time.monotonic() + 30
-            while node.cluster("info")["cluster_state"] != "ok":
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-        yield server
+def running_cluster(primaries: int = 1, *, replicas: int = 0, dead_after: int = DEAD_AFTER) -> Iterator[Cluster]:
+    """A cluster of some primaries with so many replicas each.
+
+    One node with all slots is enough to refuse scripts whose keys lie in several.
+    """
+    with contextlib.ExitStack() as stack:
+        nodes = [stack.enter_context(running_redis(*CLUSTER)) for _ in range(primaries * (1 + replicas))]
+        with contextlib.ExitStack() as clients_too:
+            clients = [clients_too.enter_context(node.client()) for node in nodes]
+            for number, client in enumerate(clients):
+                client.cluster("set-config-epoch", number + 1)
+                if number < primaries:
+                    client.cluster("addslots", *range(SLOTS * number // primaries, SLOTS * (number + 1) // primaries))
+                for other in nodes[:number]:
+                    client.cluster("meet", "127.0.0.1", other.port)
+            for number, client in enumerate(clients[primaries:]):
+                _replicate(client, clients[number % primaries].cluster("myid").decode())
+            until(lambda: all(_knows(client, primaries, replicas) for client in clients), pause=0.02)
+            for client in clients:
+                client.config_set("cluster-node-timeout", dead_after)
+        yield Cluster(nodes)
+
+
+def _replicate(client: redis.Redis, primary: str) -> None:
+    until(lambda: primary in [node["node_id"] for node in client.cluster("nodes").values()], pause=0.02)
+    client.cluster("replicate", primary)
+
+
+def _knows(client: redis.Redis, primaries: int, replicas: int) -> bool:
+    """Tell whether a node takes its cluster for complete, and has its primary's data if it is a replica."""
+    holders = [holders for _first, _last, *holders in client.cluster("slots")]
+    return (
+        client.cluster("info")["cluster_state"] == "ok"
+        and [len(nodes) for nodes in holders] == [1 + replicas] * primaries
+        and client.info("replication").get("master_link_status", "up") == "up"
+    )
+
+
+@dataclass(frozen=True)
+class Sentinels:
+    """Three sentinels, and a primary by the name of `main` with a replica."""
+
+    sentinels: list[RedisServer]
+    servers: list[RedisServer]
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{_addresses(self.sentinels)}/main/0"
+
+    @property
+    def primary(self) -> RedisServer:
+        """The primary, as the first sentinel says that answers; after a failover, once redis-py takes it too."""
+        port = first_answer(self.sentinels, lambda client: client.sentinel_master("main"))["port"]
+        return next(server for server in self.servers if server.port == port)
 
 
 @contextlib.contextmanager
-def running_sentinel() -> Iterator[tuple[RedisServer, RedisServer]]:
-    """A server by the name of `main`, and a sentinel that knows it."""
-    program = redis_server_program()
-    assert program is not None
-    directory = tempfile.mkdtemp(prefix="pybreaker-ext-sentinel-")
-    sentinel = None
-    try:
-        with running_redis() as server:
-            port = free_port()
-            settings = Path(directory, "sentinel.conf")
-            settings.write_text(f"sentinel monitor main 127.0.0.1 {server.port} 1\n")
-            sentinel = RedisServer(program, directory, settings=str(settings), port=port)
-            yield sentinel, server
-    finally:
-        if sentinel is not None:
-            sentinel.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+def running_sentinels(*, dead_after: int = DEAD_AFTER) -> Iterator[Sentinels]:
+    with contextlib.ExitStack() as stack:
+        primary = stack.enter_context(running_redis(*REPLICATION))
+        replica = stack.enter_context(running_redis(*REPLICATION, "--replicaof", "127.0.0.1", str(primary.port)))
+        # A sentinel asks for replicas when it begins, and then every 10 seconds.
+        with replica.client() as client:
+            until(lambda: client.info("replication")["master_link_status"] == "up", pause=0.02)
+        settings = (
+            f"sentinel monitor main 127.0.0.1 {primary.port} 2\n"
+            f"sentinel down-after-milliseconds main {dead_after}\n"
+            f"sentinel failover-timeout main {5 * dead_after}\n"
+        )
+        sentinels = [stack.enter_context(running_redis(settings=settings)) for _ in range(3)]
+        until(lambda: all(_sees_all(sentinel) for sentinel in sentinels), pause=0.02)
+        yield Sentinels(sentinels, [primary, replica])
+
+
+def _sees_all(sentinel: RedisServer) -> bool:
+    with sentinel.client() as client:
+        main = client.sentinel_master("main")
+        replicas = client.sentinel_slaves("main")
+    return main["num-other-sentinels"] == 2 and [replica["master-link-status"] for replica in replicas] == ["ok"]
+
+
+def _addresses(servers: list[RedisServer]) -> str:
+    return ",".join(f"127.0.0.1:{server.port}" for server in servers)
 
 
 def missing_server_is_a_failure() -> bool:

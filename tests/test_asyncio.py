@@ -956,45 +956,43 @@ class TestClients:
 
             assert asyncio.run(main())
 
-    def test_of_a_cluster(self) -> None:
-        with servers.running_cluster() as server:
-            client = redis.RedisCluster(host="127.0.0.1", port=server.port)
-            given = redis.asyncio.RedisCluster(host="127.0.0.1", port=server.port)
-            for async_redis in (None, given):
-                storage = CircuitRedisStorage("closed", client, "n", cluster_mode=True, async_redis=async_redis)
-                breaker = CircuitBreaker(fail_max=1, state_storage=storage)
+    def test_of_a_cluster(self, redis_cluster: servers.Cluster) -> None:
+        client = redis_cluster.client()
+        given = redis.asyncio.RedisCluster(host="127.0.0.1", port=redis_cluster.nodes[0].port)
+        for async_redis in (None, given):
+            storage = CircuitRedisStorage("closed", client, "n", cluster_mode=True, async_redis=async_redis)
+            breaker = CircuitBreaker(fail_max=1, state_storage=storage)
 
-                async def main(breaker: CircuitBreaker = breaker) -> bool:
-                    await breaker.close_async()
-                    assert [await outcome(breaker, f) for f in (five, fail, five)] == ["ok", "tripped", "rejected"]
-                    return (await breaker.snapshot_async()).shared
+            async def main(breaker: CircuitBreaker = breaker) -> bool:
+                await breaker.close_async()
+                assert [await outcome(breaker, f) for f in (five, fail, five)] == ["ok", "tripped", "rejected"]
+                return (await breaker.snapshot_async()).shared
 
-                assert asyncio.run(main())
-                assert client.get("{n}:pybreaker:state") == b"open"
-            client.close()
+            assert asyncio.run(main())
+            assert client.get("{n}:pybreaker:state") == b"open"
+        client.close()
 
-    def test_behind_a_sentinel(self) -> None:
-        with servers.running_sentinel() as (sentinel, _server):
-            sync = redis.sentinel.Sentinel([("127.0.0.1", sentinel.port)], socket_timeout=5)
-            own = redis.asyncio.sentinel.Sentinel([("127.0.0.1", sentinel.port)], socket_timeout=5)
-            client = sync.master_for("main")
-            for async_redis in (None, own.master_for("main")):
-                storage = CircuitRedisStorage("closed", client, "n", async_redis=async_redis)
-                breaker = CircuitBreaker(fail_max=1, state_storage=storage)
+    def test_behind_a_sentinel(self, redis_sentinels: servers.Sentinels) -> None:
+        places = [("127.0.0.1", sentinel.port) for sentinel in redis_sentinels.sentinels]
+        sync = redis.sentinel.Sentinel(places, socket_timeout=5)
+        own = redis.asyncio.sentinel.Sentinel(places, socket_timeout=5)
+        client = sync.master_for("main")
+        for async_redis in (None, own.master_for("main")):
+            storage = CircuitRedisStorage("closed", client, "n", async_redis=async_redis)
+            breaker = CircuitBreaker(fail_max=1, state_storage=storage)
 
-                async def main(breaker: CircuitBreaker = breaker) -> bool:
-                    await breaker.close_async()
-                    assert [await outcome(breaker, f) for f in (five, fail, five)] == ["ok", "tripped", "rejected"]
-                    return (await breaker.snapshot_async()).shared
+            async def main(breaker: CircuitBreaker = breaker) -> bool:
+                await breaker.close_async()
+                assert [await outcome(breaker, f) for f in (five, fail, five)] == ["ok", "tripped", "rejected"]
+                return (await breaker.snapshot_async()).shared
 
-                assert asyncio.run(main())
-                assert client.get("n:pybreaker:state") == b"open"
-                assert breaker.snapshot().shared
-                storage._link._own.close()
-            client.close()
-            for manager in (sync,):
-                for node in manager.sentinels:
-                    node.close()
+            assert asyncio.run(main())
+            assert client.get("n:pybreaker:state") == b"open"
+            assert breaker.snapshot().shared
+            storage._link._own.close()
+        client.close()
+        for node in sync.sentinels:
+            node.close()
 
 
 class TestClientsOfTheirOwn:

@@ -504,12 +504,12 @@ class TestWhatElseAClientMayRaise:
 
     def test_a_cluster_that_is_gone(self) -> None:
         """RedisClusterException is no RedisError."""
-        with servers.running_cluster() as server:
-            with redis.RedisCluster(host="127.0.0.1", port=server.port) as client:
+        with servers.running_cluster() as cluster:
+            with cluster.client() as client:
                 storage = CircuitRedisStorage("closed", client, "n", cluster_mode=True)
                 breaker = CircuitBreaker(fail_max=1, state_storage=storage)
                 assert outcome(breaker, int) == "ok"
-                server.kill()
+                cluster.nodes[0].kill()
                 assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
 
 

@@ -406,20 +406,18 @@ class TestKeyNames:
         assert self.keys("x{tag}y") == "x{tag}y:pybreaker:state"
 
 
-def test_a_real_cluster_keeps_all_keys_in_one_slot() -> None:
-    if servers.redis_server_program() is None and not servers.missing_server_is_a_failure():
-        pytest.skip("no redis-server")
-    with servers.running_cluster() as server:
-        with redis.RedisCluster(host="127.0.0.1", port=server.port) as client:
-            storage = pybreaker_ext.CircuitRedisStorage("closed", client, "any name", cluster_mode=True)
+def test_a_real_cluster_keeps_all_keys_in_one_slot(redis_cluster: servers.Cluster) -> None:
+    with redis_cluster.client() as client:
+        for name in ("any name", "another name", "a third name"):
+            storage = pybreaker_ext.CircuitRedisStorage("closed", client, name, cluster_mode=True)
             breaker = pybreaker_ext.CircuitBreaker(fail_max=1, state_storage=storage)
             with pytest.raises(pybreaker_ext.CircuitBreakerError):
                 breaker.call(lambda: 1 / 0)
             with pytest.raises(pybreaker_ext.CircuitBreakerError):
                 breaker.call(int)
             assert breaker.snapshot().shared
-            assert client.get("{any name}:pybreaker:state") == b"open"
-            storage._link._own.close()
+            assert client.get(f"{{{name}}}:pybreaker:state") == b"open"
+        storage._link._own.close()
 
 
 def test_legacy_setters_are_foreign_writes(redis_store: RedisStore) -> None:
