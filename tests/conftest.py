@@ -36,14 +36,14 @@ def _redis_server(_redis_program: None) -> Iterator[servers.RedisServer]:
 
 @pytest.fixture(scope="session")
 def redis_cluster(_redis_program: None) -> Iterator[servers.Cluster]:
-    """Three primaries with a replica each, for tests with names of their own that break nothing."""
+    """Three primaries with a replica each, for tests that break nothing."""
     with servers.running_cluster(3, replicas=1, dead_after=DEAD_AFTER) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def redis_sentinels(_redis_program: None) -> Iterator[servers.Sentinels]:
-    """Three sentinels of two servers, for tests with names of their own that break nothing."""
+    """Three sentinels of two servers, for tests that break nothing."""
     with servers.running_sentinels(dead_after=DEAD_AFTER) as sentinels:
         yield sentinels
 
@@ -51,8 +51,7 @@ def redis_sentinels(_redis_program: None) -> Iterator[servers.Sentinels]:
 @pytest.fixture
 def redis_server(_redis_server: servers.RedisServer) -> servers.RedisServer:
     """A real Redis, empty."""
-    with _redis_server.client() as client:
-        client.flushall()
+    _redis_server.clear()
     return _redis_server
 
 

@@ -113,6 +113,10 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def clear(self) -> None:
+        with self.client() as client:
+            client.flushall()
+
     def kill(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
@@ -171,6 +175,10 @@ class Cluster:
     def client(self, **settings: Any) -> redis.RedisCluster:
         places = [ClusterNode("127.0.0.1", node.port) for node in self.nodes]
         return redis.RedisCluster(startup_nodes=places, **settings)
+
+    def clear(self) -> None:
+        with self.client() as client:
+            client.flushall(target_nodes=redis.RedisCluster.PRIMARIES)
 
     def primary_of(self, key: str) -> RedisServer:
         return self.holders_of(key)[0]
@@ -233,6 +241,9 @@ class Sentinels:
     @property
     def url(self) -> str:
         return f"redis+sentinel://{_addresses(self.sentinels)}/main/0"
+
+    def clear(self) -> None:
+        self.primary.clear()
 
     @property
     def primary(self) -> RedisServer:

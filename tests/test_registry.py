@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 NAMES = ["claude", "openai/gpt-4o:eu-west", "with space", "{braces}", "}", "a{b}c", "ä—名", "x" * 1024, "a:pybreaker"]
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis_server", "redis_cluster", "redis_sentinels"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "memory":
         yield "memory://"
     elif request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/circuits.db"
     else:
-        yield request.getfixturevalue("redis_server").url
+        store = request.getfixturevalue(request.param)
+        store.clear()
+        yield store.url
     reset_all_breakers()
 
 

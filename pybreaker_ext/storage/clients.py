@@ -7,6 +7,7 @@ and for asyncio.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,7 +81,7 @@ def own_client(given: Any) -> Any:
     return given
 
 
-def own_async_client(given: Any, given_async: Any = None) -> Any:
+async def own_async_client(given: Any, given_async: Any = None) -> Any:
     """Return an asyncio client with the settings of the asyncio client, or else of the other one.
 
     An asyncio client whose settings can't be read is returned as it is. None: there is none, and
@@ -88,7 +89,7 @@ def own_async_client(given: Any, given_async: Any = None) -> Any:
     """
     source = given if given_async is None else given_async
     if isinstance(source, DeferredCluster):
-        return _deferred_async_cluster(source)
+        return await _deferred_async_cluster(source)
     if not _is_redis_pys_own(source):
         return given_async
     if isinstance(source, (redis.RedisCluster, aio.RedisCluster)):
@@ -131,11 +132,9 @@ def _async_cluster(source: Any) -> Any:
     return aio.RedisCluster(startup_nodes=_nodes(source, aio_cluster.ClusterNode), retry=_async_retry(), **settings)
 
 
-def _deferred_async_cluster(source: DeferredCluster) -> Any:
-    """Return a client that looks for the cluster at its first command, and is soon done with a node that is away."""
-    nodes = [aio_cluster.ClusterNode(host, port) for host, port in source.nodes]
-    settings = _accepted(aio.RedisCluster, {**source.settings, **source.share("socket_connect_timeout")})
-    return aio.RedisCluster(startup_nodes=nodes, retry=_async_retry(), **settings)
+async def _deferred_async_cluster(source: DeferredCluster) -> Any:
+    nodes = [aio_cluster.ClusterNode(*await asyncio.to_thread(source.reachable))]
+    return aio.RedisCluster(startup_nodes=nodes, retry=_async_retry(), **_accepted(aio.RedisCluster, source.settings))
 
 
 def _cluster_settings(source: Any) -> dict[str, Any]:

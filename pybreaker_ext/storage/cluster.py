@@ -15,8 +15,9 @@ from redis.retry import Retry
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: Seconds above its time-out that a command may take, with everything that redis-py does around it.
-GRACE: Final = 0.05
+
+#: The settings, in seconds, of which each node has its share while a cluster is looked for.
+TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
 
 
 class DeferredCluster:
@@ -31,9 +32,6 @@ class DeferredCluster:
     def __init__(self, nodes: Sequence[tuple[str, int]], settings: Mapping[str, Any]) -> None:
         self.nodes = tuple(nodes)
         self.settings = dict(settings)
-        longest = max(settings["socket_timeout"], settings["socket_connect_timeout"])
-        #: Seconds for one command of an asyncio client, looking for the cluster included.
-        self.patience = longest + GRACE
 
     def client(self) -> RedisCluster:
         """Return a new client that never repeats a command.
@@ -41,13 +39,9 @@ class DeferredCluster:
         Raises:
             RedisError: No node answers, or they are no cluster.
         """
-        host, port = self._reachable()
+        host, port = self.reachable()
         nodes = [ClusterNode(host, port)]  # type: ignore[no-untyped-call]
         return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **self.settings)
-
-    def share(self, timeout: str) -> dict[str, float]:
-        """Return a time-out's part for one node: one that is silent leaves time for the others."""
-        return {timeout: self.settings[timeout] / len(self.nodes)}
 
     def __getattr__(self, name: str) -> Any:
         """Return what a client has: `pybreaker.CircuitRedisStorage` writes by it."""
@@ -55,9 +49,14 @@ class DeferredCluster:
             raise AttributeError(name)
         return getattr(self.client(), name)
 
-    def _reachable(self) -> tuple[str, int]:
-        """Return a node that answers; if none does, all of them together cost one time-out."""
-        settings = {**self.settings, **self.share("socket_timeout"), **self.share("socket_connect_timeout")}
+    def reachable(self) -> tuple[str, int]:
+        """Return a node that answers; if none does, all of them together cost one time-out.
+
+        Raises:
+            RedisError: No node answers.
+        """
+        share = {timeout: self.settings[timeout] / len(self.nodes) for timeout in TIMEOUTS}
+        settings = {**self.settings, **share}
         for host, port in random.sample(self.nodes, len(self.nodes)):
             try:
                 with Redis(host, port, retry=Retry(NoBackoff(), 0), **settings) as node:

@@ -46,8 +46,6 @@ class Link:
         self._own: Any = None
         #: The epoch in which no client could be made.
         self._unmade: int | None = None
-        #: Seconds for one command in asyncio, or None: redis-py's time-outs are enough.
-        self._patience = given.patience if isinstance(given, DeferredCluster) else None
         self._loops = LoopClients(lambda: own_async_client(given, given_async), theirs=given_async)
         self.outage = Outage(_describe(given))
         self.renew_after_fork()
@@ -97,13 +95,12 @@ class Link:
         client: Any = None
         while True:
             try:
-                client, places = await self._loops.client()
+                client, places = await self._loops.client(lambda: self._check_epoch(epoch))
                 async with places:  # first come, first served; redis-py's own queue could not be left
                     self._check_epoch(epoch)
                     if client is None:  # a client of a kind that asyncio has no twin of
                         return await asyncio.to_thread(self.run, epoch, script, keys, arguments)
-                    async with asyncio.timeout(self._patience):
-                        return await _evaluate_async(client, script, keys, arguments)
+                    return await _evaluate_async(client, script, keys, arguments)
             except MaxConnectionsError as error:
                 self._check_patience(epoch, began, theirs=client is self._given_async, error=error)
                 await asyncio.sleep(0.001)
@@ -149,7 +146,7 @@ class Link:
             return
         with contextlib.suppress(Exception):
             if isinstance(client, AsyncRedisCluster):
-                await client.aclose()
+                await self._loops.forget(client)
             elif isinstance(client.connection_pool, AsyncSentinelConnectionPool):
                 await client.connection_pool.disconnect(inuse_connections=False)
 

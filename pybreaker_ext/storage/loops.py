@@ -10,21 +10,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import RedisCluster
 
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.storage.cancellation import finished, forget_closed_loops
 from pybreaker_ext.storage.clients import ASYNC_CONNECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 
-class _Open(NamedTuple):
-    client: Any
-    #: Taken while a command is under way.
-    places: asyncio.Semaphore
-    keeper: AsyncGenerator[None] | None
+class _Open:
+    """One loop's client, once it is made."""
+
+    def __init__(self) -> None:
+        self.client: Any = None
+        self.made = False
+        self.making = asyncio.Lock()
+        #: Taken while a command is under way.
+        self.places = asyncio.Semaphore(ASYNC_CONNECTIONS)
+        self.keeper: AsyncGenerator[None] | None = None
 
 
 class LoopClients:
@@ -35,7 +42,7 @@ class LoopClients:
         theirs: A client that isn't ours to close.
     """
 
-    def __init__(self, make: Callable[[], Any], theirs: Any) -> None:
+    def __init__(self, make: Callable[[], Awaitable[Any]], theirs: Any) -> None:
         self._make = make
         self._theirs = theirs
         self._own()
@@ -51,19 +58,37 @@ class LoopClients:
         self._open: dict[asyncio.AbstractEventLoop, _Open] = {}
         self._dropping = weakref.finalize(self, _close_of_closed_loops, self._open)
 
-    async def client(self) -> tuple[Any, asyncio.Semaphore]:
-        """Return the running loop's client, None when there can't be one, and the places in its queue."""
+    async def client(self, check: Callable[[], None]) -> tuple[Any, asyncio.Semaphore]:
+        """Return the running loop's client, None when there can't be one, and the places in its queue.
+
+        `check` raises when the caller, who has waited for others to make it, should not try that now.
+        """
         loop = asyncio.get_running_loop()
         found = self._open.get(loop)
         if found is None:
             _close_of_closed_loops(self._open)
-            client = self._make()
-            ours = client is not None and client is not self._theirs
-            found = _Open(client, asyncio.Semaphore(ASYNC_CONNECTIONS), _keep(client) if ours else None)
-            self._open[loop] = found
-            if found.keeper is not None:
-                await anext(found.keeper)
+            found = self._open[loop] = _Open()
+        if not found.made:
+            async with found.making:
+                check()
+                await self._fill(found)
         return found.client, found.places
+
+    async def forget(self, client: Any) -> None:
+        """Close the running loop's client if it is this one; the next command gets another."""
+        found = self._open.get(asyncio.get_running_loop())
+        if found is not None and found.client is client:
+            found.client, found.made = None, False
+            await _close(client)
+
+    async def _fill(self, opened: _Open) -> None:
+        if opened.made:
+            return
+        opened.client = await self._make()
+        opened.made = True
+        if opened.keeper is None and opened.client is not None and opened.client is not self._theirs:
+            opened.keeper = _keep(opened)
+            await anext(opened.keeper)
 
 
 #: Clients of parent processes.
@@ -79,18 +104,27 @@ def _close_of_closed_loops(opened: dict[asyncio.AbstractEventLoop, _Open]) -> No
             _abandon(left.client)
 
 
-async def _keep(client: Any) -> AsyncGenerator[None]:
+async def _keep(opened: _Open) -> AsyncGenerator[None]:
     """Close the client when the loop closes its generators; the first `anext` makes it known to it."""
     try:
         yield
     finally:
         await finished()
-        for each in _with_sentinels(client):
-            await each.aclose()
+        for each in _with_sentinels(opened.client):
+            await _close(each)
+
+
+async def _close(client: Any) -> None:
+    await client.aclose()
+    if isinstance(client, RedisCluster):  # after a failure it takes itself for closed, and its nodes are not
+        for node in (*client.get_nodes(), *client.nodes_manager.startup_nodes.values()):
+            await node.disconnect()
 
 
 def _with_sentinels(client: Any) -> list[Any]:
-    """Return the client, and the clients with which it asks sentinels for the server."""
+    """Return the client if there is one, and the clients with which it asks sentinels for the server."""
+    if client is None:
+        return []
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [client, *getattr(manager, "sentinels", ())]
 

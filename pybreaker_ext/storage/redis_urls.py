@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage.cluster import TIMEOUTS, DeferredCluster
 from pybreaker_ext.storage.shared import SharedObjects
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a client made from a URL waits for its server, unless the URL says otherwise.
 TIMEOUT: Final = 0.25
-
-#: The query options that set these times.
-TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
 
 #: Settings of one server that several servers can't have, and retries, which nothing of ours has.
 _ONE_SERVERS: Final = ("host", "port", "retry_on_error", "retry_on_timeout")
