@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from pybreaker_ext import settings
 from pybreaker_ext.breaker import CircuitBreaker
 from pybreaker_ext.forks import renew_after_fork
-from pybreaker_ext.storage.classic import check_namespace
+from pybreaker_ext.machine import CLOSED
+from pybreaker_ext.storage.classic import check_namespace, check_state
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.urls import from_url
 
@@ -38,6 +39,10 @@ class CircuitBreakerRegistry:
         max_breakers: Breakers that are remembered at most, 1 or more; the one that was asked for
             longest ago is forgotten. Its circuit in the store stays, and so does the object for
             whoever holds it. On `memory://` the circuit goes with its last holder.
+        fallback_circuit_state: The state in which each process goes on by itself while the store is
+            away: `"closed"` counts and trips locally, `"open"` rejects.
+        key_ttl: Seconds, above 0, after which the keys of an idle circuit expire in Redis; None:
+            never. Other stores have no keys.
         defaults: Settings of `CircuitBreaker` for all of them; `reset_timeout=30` and
             `success_threshold=2` unless they say otherwise.
 
@@ -48,7 +53,14 @@ class CircuitBreakerRegistry:
     """
 
     def __init__(
-        self, url: str | None = None, *, client: Any = None, max_breakers: int = 10_000, **defaults: Any
+        self,
+        url: str | None = None,
+        *,
+        client: Any = None,
+        max_breakers: int = 10_000,
+        fallback_circuit_state: str = CLOSED,
+        key_ttl: float | None = None,
+        **defaults: Any,
     ) -> None:
         if (url is None) == (client is None):
             message = f"url or client must be given, and not both; url is {url!r}, client is {client!r}"
@@ -56,6 +68,8 @@ class CircuitBreakerRegistry:
         self._url = url
         self._client = client
         self._max_breakers = settings.whole_number("max_breakers", max_breakers)
+        self._fallback = check_state("fallback_circuit_state", fallback_circuit_state)
+        self._key_ttl = None if key_ttl is None else settings.positive_seconds("key_ttl", key_ttl)
         self._defaults = {**DEFAULTS, **_checked(defaults)}
         self._remembered: OrderedDict[str, CircuitBreaker] = OrderedDict()
         #: Those that anybody holds, with the settings they were made with.
@@ -163,8 +177,15 @@ class CircuitBreakerRegistry:
 
     def _storage(self, name: str) -> Storage:
         if self._url is not None:
-            return from_url(self._url, name)
-        return CircuitRedisStorage("closed", self._client, name, cluster_mode=_is_cluster(self._client))
+            return from_url(self._url, name, fallback_circuit_state=self._fallback, key_ttl=self._key_ttl)
+        return CircuitRedisStorage(
+            CLOSED,
+            self._client,
+            name,
+            self._fallback,
+            cluster_mode=_is_cluster(self._client),
+            key_ttl=self._key_ttl,
+        )
 
     def _compare(self, name: str, breaker: CircuitBreaker, given: dict[str, Any]) -> None:
         made_with = self._made_with[breaker]

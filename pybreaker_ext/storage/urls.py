@@ -36,7 +36,7 @@ _USER: Final = re.compile(r"^([a-z][a-z0-9+.-]*:/{0,2})?.*@", re.DOTALL | re.IGN
 _SECRET_OPTION: Final = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
 
 
-def from_url(url: str, name: str) -> Storage:
+def from_url(url: str, name: str, *, fallback_circuit_state: str = CLOSED, key_ttl: float | None = None) -> Storage:
     """Return the storage of the circuit called `name` in the place that `url` tells. No I/O.
 
     ====================================  ==========================================================
@@ -54,10 +54,14 @@ def from_url(url: str, name: str) -> Storage:
     Args:
         url: One of the above.
         name: The circuit's name, which is its namespace in the store.
+        fallback_circuit_state: How each process goes on by itself while the store is away; not
+            for `memory://`, which never is.
+        key_ttl: Seconds after which an idle circuit's keys expire; None: never. Only for Redis.
 
     Raises:
-        TypeError: `url` or `name` is no text.
-        ValueError: `url` is none of the above, or `name` is empty.
+        TypeError: `url` or `name` is no text, or `key_ttl` no number.
+        ValueError: `url` is none of the above, `name` is empty, `fallback_circuit_state` is no
+            state, or `key_ttl` isn't above 0.
     """
     _check_name(name)
     if not isinstance(url, str):
@@ -67,7 +71,7 @@ def from_url(url: str, name: str) -> Storage:
     storage = _STORAGES.get(scheme) if separator else None
     if storage is None:
         raise _refused(url, f"begin with {ALLOWED}")
-    return storage(url, name)
+    return storage(url, name, fallback_circuit_state, key_ttl)
 
 
 def redis_client(url: str) -> Redis:
@@ -84,13 +88,13 @@ def without_password(url: str) -> str:
     return _SECRET_OPTION.sub(r"\1***", _USER.sub(r"\1***@", url))
 
 
-def _memory(url: str, _name: str) -> Storage:
+def _memory(url: str, _name: str, _fallback: str, _key_ttl: float | None) -> Storage:
     if url != "memory://":
         raise _refused(url, "have nothing after memory://")
     return CircuitMemoryStorage()
 
 
-def _sqlite(url: str, name: str) -> Storage:
+def _sqlite(url: str, name: str, fallback: str, _key_ttl: float | None) -> Storage:
     parts = _split(url)
     if parts.netloc:
         raise _refused(url, "be sqlite:///relative.db or sqlite:////absolute.db, with three or four slashes")
@@ -99,14 +103,14 @@ def _sqlite(url: str, name: str) -> Storage:
     path = unquote(parts.path.removeprefix("/"))
     if not path or path.startswith(":memory:") or "\0" in path:
         raise _refused(url, "name a file, as sqlite:///file.db does")
-    return CircuitSQLiteStorage(path, name)
+    return CircuitSQLiteStorage(path, name, fallback_circuit_state=fallback)
 
 
-def _redis(url: str, name: str) -> Storage:
-    return CircuitRedisStorage(CLOSED, redis_client(url), name)
+def _redis(url: str, name: str, fallback: str, key_ttl: float | None) -> Storage:
+    return CircuitRedisStorage(CLOSED, redis_client(url), name, fallback, key_ttl=key_ttl)
 
 
-_STORAGES: Final[Mapping[str, Callable[[str, str], Storage]]] = {
+_STORAGES: Final[Mapping[str, Callable[[str, str, str, float | None], Storage]]] = {
     "memory": _memory,
     "sqlite": _sqlite,
     "redis": _redis,
