@@ -12,7 +12,8 @@ from pybreaker_ext import settings
 from pybreaker_ext.breaker import CircuitBreaker
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED
-from pybreaker_ext.storage.classic import check_namespace, check_state
+from pybreaker_ext.names import check_name
+from pybreaker_ext.storage.classic import check_state
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.urls import from_url
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 #: What is made by name is probed sooner than pybreaker's, and closes after two successes.
 DEFAULTS: Final[Mapping[str, Any]] = {"reset_timeout": 30, "success_threshold": 2}
-
-LONGEST_NAME: Final = 1024
 
 _SETTINGS: Final = frozenset(inspect.signature(CircuitBreaker).parameters) - {"name", "state_storage"}
 
@@ -169,7 +168,7 @@ class CircuitBreakerRegistry:
         if self._closed:
             message = "the registry is closed"
             raise RuntimeError(message)
-        _check_name(name)
+        check_name(name)
         made_with = {**self._defaults, **_checked(given)}
         breaker = CircuitBreaker(state_storage=self._storage(name), name=name, **made_with)
         self._made_with[breaker] = made_with
@@ -200,79 +199,6 @@ class CircuitBreakerRegistry:
             raise ValueError(message)
 
 
-class _Default(int):
-    """A default that can be told from the same number given by the caller."""
-
-
-_FAIL_MAX, _RESET_TIMEOUT, _SUCCESS_THRESHOLD = _Default(5), _Default(30), _Default(2)
-
-
-class _Registries:
-    """The process-wide registries, one for each URL."""
-
-    def __init__(self) -> None:
-        self._by_url: dict[str, CircuitBreakerRegistry] = {}
-        self.renew_after_fork()
-        renew_after_fork(self)
-
-    def renew_after_fork(self) -> None:
-        """Replace the lock, which a thread of the parent may have held."""
-        self._lock = threading.RLock()
-
-    def of(self, url: str) -> CircuitBreakerRegistry:
-        """Return the registry of a URL."""
-        with self._lock:
-            found = self._by_url.get(url)
-            if found is None:
-                found = self._by_url[url] = CircuitBreakerRegistry(url)
-            return found
-
-    def take_all(self) -> list[CircuitBreakerRegistry]:
-        """Return all registries, and forget them."""
-        with self._lock:
-            taken = list(self._by_url.values())
-            self._by_url.clear()
-            return taken
-
-
-_registries: Final = _Registries()
-
-
-def get_circuit_breaker(
-    redis_url: str,
-    name: str = "llm_breaker",
-    fail_max: int = _FAIL_MAX,
-    reset_timeout: float = _RESET_TIMEOUT,
-    success_threshold: int = _SUCCESS_THRESHOLD,
-    **more: Any,
-) -> CircuitBreaker:
-    """Return the breaker called `name` in the store that a URL tells: the same object from everywhere. No I/O.
-
-    Args:
-        redis_url: `redis://`, `rediss://`, `unix://`, `sqlite:///` or `memory://`.
-        name: 1 to 1,024 characters, any.
-        fail_max: Consecutive failures that open the circuit; at least 1.
-        reset_timeout: Seconds for which the circuit stays open before it is probed; 0 or more.
-        success_threshold: Successful probes that close the circuit; at least 1.
-        more: Other settings of `CircuitBreaker`.
-
-    Raises:
-        TypeError: `redis_url` or `name` is no text, or a setting is unknown or of the wrong type.
-        ValueError: An argument is out of its range, or a setting that is given isn't what the
-            breaker was made with.
-    """
-    numbers = {"fail_max": fail_max, "reset_timeout": reset_timeout, "success_threshold": success_threshold}
-    given = {setting: value for setting, value in numbers.items() if not isinstance(value, _Default)}
-    return _registries.of(redis_url).get(name, **given, **more)
-
-
-def reset_all_breakers() -> None:
-    """Reset all circuits that `get_circuit_breaker` has made here, and forget them; for test suites."""
-    for registry in _registries.take_all():
-        registry.reset_all()
-        registry.close()
-
-
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
     """Return settings; raise when a breaker would refuse them."""
     for setting in given:
@@ -282,13 +208,6 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
     if given:
         CircuitBreaker(**given)
     return given
-
-
-def _check_name(name: str) -> None:
-    check_namespace(name, argument="name")
-    if len(name) > LONGEST_NAME:
-        message = f"name must have at most {LONGEST_NAME} characters, not {len(name)}"
-        raise ValueError(message)
 
 
 def _is_cluster(client: Any) -> bool:

@@ -26,7 +26,9 @@ ALLOWED = {
     "control": STORAGES | {"settings", "notifier", "snapshot"},
     "admission": STORAGES | {"control", "outcome", "settings", "snapshot", "tokens"},
     "block": set(),
-    "registry": STORAGES | {"breaker", "settings"},
+    "names": {"storage"},
+    "registry": STORAGES | {"breaker", "names", "settings"},
+    "factory": {"forks", "registry"},
     "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "settings", "streams"},
 }
 
