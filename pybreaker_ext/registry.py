@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pybreaker_ext import settings
 from pybreaker_ext.breaker import CircuitBreaker
+from pybreaker_ext.environment import CONFIG, URL, variable
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED
 from pybreaker_ext.names import check_name
 from pybreaker_ext.storage.classic import check_state
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.urls import from_url
+from pybreaker_ext.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from os import PathLike
     from types import TracebackType
 
     from pybreaker_ext.storage import Storage
@@ -32,8 +35,11 @@ _SETTINGS: Final = frozenset(inspect.signature(CircuitBreaker).parameters) - {"n
 class CircuitBreakerRegistry:
     """Makes and remembers the breakers of one store.
 
+    `from_file` and `from_settings` make one whose breakers are set by a file or a mapping.
+
     Args:
         url: Where the circuits are kept: `redis://`, `rediss://`, `unix://`, `sqlite:///` or `memory://`.
+            Without `url` and `client`, what the environment variable `PYBREAKER_EXT_URL` tells.
         client: A `redis.Redis` or `redis.RedisCluster` client instead of a URL.
         max_breakers: Breakers that are remembered at most, 1 or more; the one that was asked for
             longest ago is forgotten. Its circuit in the store stays, and so does the object for
@@ -46,8 +52,8 @@ class CircuitBreakerRegistry:
             `success_threshold=2` unless they say otherwise.
 
     Raises:
-        TypeError: A setting is unknown or of the wrong type, or both or neither of `url` and
-            `client` are given.
+        TypeError: A setting is unknown or of the wrong type, or both `url` and `client` are
+            given, or neither and no `PYBREAKER_EXT_URL`.
         ValueError: `url` is no URL of a store, or a setting is out of its range.
     """
 
@@ -61,8 +67,10 @@ class CircuitBreakerRegistry:
         key_ttl: float | None = None,
         **defaults: Any,
     ) -> None:
+        if url is None and client is None:
+            url = variable(URL)
         if (url is None) == (client is None):
-            message = f"url or client must be given, and not both; url is {url!r}, client is {client!r}"
+            message = f"url or client must be given, and not both; without them, {URL} must be set"
             raise TypeError(message)
         self._url = url
         self._client = client
@@ -70,6 +78,7 @@ class CircuitBreakerRegistry:
         self._fallback = check_state("fallback_circuit_state", fallback_circuit_state)
         self._key_ttl = None if key_ttl is None else settings.positive_seconds("key_ttl", key_ttl)
         self._defaults = {**DEFAULTS, **_checked(defaults)}
+        self._tables = Tables()
         self._remembered: OrderedDict[str, CircuitBreaker] = OrderedDict()
         #: Those that anybody holds, with the settings they were made with.
         self._living: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
@@ -78,6 +87,71 @@ class CircuitBreakerRegistry:
         self._storage("name")  # which refuses a bad URL or client now rather than later
         self.renew_after_fork()
         renew_after_fork(self)
+
+    @classmethod
+    def from_settings(
+        cls, mapping: Mapping[str, Any], *, url: str | None = None, client: Any = None, **defaults: Any
+    ) -> Self:
+        """Make a registry whose breakers are set by data. Needs `pip install "pybreaker-ext[settings]"`.
+
+        Args:
+            mapping: Has the form of a settings file: `url`, `max_breakers`, `key_ttl`,
+                `fallback_circuit_state`, `default`, and `breakers`, a table for each name or glob.
+                Durations are seconds, or texts such as `"30s"`.
+            url: Beats `PYBREAKER_EXT_URL`, which beats the mapping's.
+            client: As for the registry, instead of a URL.
+            defaults: Further arguments of the registry; the mapping beats them.
+
+        Raises:
+            ImportError: pydantic isn't installed.
+            TypeError: One of `defaults` is unknown or of the wrong type, or both `url` and `client`
+                are given.
+            ValueError: Something in the mapping is wrong, an argument is out of its range, or nothing
+                tells a URL.
+        """
+        from pybreaker_ext.config import tables_of  # noqa: PLC0415  pydantic is an extra
+
+        return cls._set_by(tables_of(mapping), url, client, defaults)
+
+    @classmethod
+    def from_file(
+        cls, path: str | PathLike[str] | None = None, *, url: str | None = None, client: Any = None, **defaults: Any
+    ) -> Self:
+        """Make a registry whose breakers are set by a file. Needs `pip install "pybreaker-ext[settings]"`.
+
+        Args:
+            path: Ends in `.toml`, or in `.yaml` or `.yml`, which needs `"pybreaker-ext[yaml]"`. Without
+                it, what the environment variable `PYBREAKER_EXT_CONFIG` tells.
+            url: Beats `PYBREAKER_EXT_URL`, which beats the file's.
+            client: As for the registry, instead of a URL.
+            defaults: Further arguments of the registry; the file beats them.
+
+        Raises:
+            ImportError: pydantic isn't installed, or PyYAML for a YAML file.
+            OSError: The file can't be read.
+            TypeError: One of `defaults` is unknown or of the wrong type, or both `url` and `client`
+                are given.
+            ValueError: Something in the file is wrong, an argument is out of its range, or nothing
+                tells a path or a URL.
+        """
+        from pybreaker_ext.config import tables_of_file  # noqa: PLC0415  pydantic is an extra
+
+        found = variable(CONFIG) if path is None else path
+        if found is None:
+            message = f"path must be given, or {CONFIG} be set"
+            raise ValueError(message)
+        return cls._set_by(tables_of_file(found), url, client, defaults)
+
+    @classmethod
+    def _set_by(cls, tables: Tables, url: str | None, client: Any, defaults: dict[str, Any]) -> Self:
+        if url is None and client is None:
+            url = variable(URL) or tables.url
+            if url is None:
+                message = f"url or client must be given, or {URL} be set, or the settings have a url"
+                raise ValueError(message)
+        made = cls(url, client=client, **{**defaults, **tables.registry})
+        made._tables = tables
+        return made
 
     def renew_after_fork(self) -> None:
         """Replace the lock, which a thread of the parent may have held."""
@@ -169,7 +243,7 @@ class CircuitBreakerRegistry:
             message = "the registry is closed"
             raise RuntimeError(message)
         check_name(name)
-        made_with = {**self._defaults, **_checked(given)}
+        made_with = {**self._defaults, **self._tables.settings_of(name), **_checked(given)}
         breaker = CircuitBreaker(state_storage=self._storage(name), name=name, **made_with)
         self._made_with[breaker] = made_with
         return breaker

@@ -112,7 +112,7 @@ def test_bad_places() -> None:
     for bad in ("ftp://host", "", "redis:/host"):
         with pytest.raises(ValueError, match="url must"):
             CircuitBreakerRegistry(bad)
-    with pytest.raises(TypeError, match="url or client must be given"):
+    with pytest.raises(TypeError, match="url or client must be given, .* PYBREAKER_EXT_URL must be set"):
         CircuitBreakerRegistry()
     with pytest.raises(TypeError, match="url or client must be given"):
         CircuitBreakerRegistry("memory://", client=redis.Redis())
@@ -259,7 +259,13 @@ class TestFactory:
         shown = {
             name: parameter.default for name, parameter in parameters.items() if parameter.default != inspect._empty
         }
-        assert shown == {"name": "llm_breaker", "fail_max": 5, "reset_timeout": 30, "success_threshold": 2}
+        assert shown == {
+            "redis_url": None,
+            "name": "llm_breaker",
+            "fail_max": 5,
+            "reset_timeout": 30,
+            "success_threshold": 2,
+        }
 
     def test_reset_all_resets_and_forgets(self, url: str) -> None:
         breaker = get_circuit_breaker(url, "a")
