@@ -154,6 +154,10 @@ class _File(TypedDict, total=False):
 
 _FILE: Final = TypeAdapter(_File)
 
+#: Of a settings file, and of each of its tables of breakers.
+KEYS: Final = tuple(_File.__annotations__)
+SETTINGS: Final = tuple(_BreakerTable.__annotations__)
+
 
 def _line(fault: ErrorDetails) -> str:
     """Return a fault as the path of the key and what is wrong there."""
@@ -162,6 +166,8 @@ def _line(fault: ErrorDetails) -> str:
         path = path[:-1]  # without pydantic's "[key]"
     elif kind in ("extra_forbidden", "invalid_key"):
         said = _unknown(str(path[-1]), _known(path))
+    elif kind == "string_unicode":
+        said = f"must have keys that UTF-8 can encode, not {fault['input']!r}"
     elif kind == "dict_type":
         said = f"must be a table, not {type(fault['input']).__name__}"
     keys = (str(key) if _BARE_KEY.fullmatch(str(key)) else json.dumps(str(key), ensure_ascii=False) for key in path)
