@@ -62,8 +62,8 @@ def tables_of(mapping: Mapping[str, Any], source: str = "the mapping") -> Tables
         faults = [_line(fault) for fault in error.errors(include_url=False)]
         heading = f"{source} has {len(faults)} error{'s' if len(faults) > 1 else ''}:"
         raise ValueError("\n  ".join([heading, *faults])) from None
-    places = {key: found.pop(key, default) for key, default in (("url", None), ("default", {}), ("breakers", {}))}
-    return Tables(**places, registry=found)
+    url, default, breakers = found.pop("url", None), found.pop("default", {}), found.pop("breakers", {})
+    return Tables(url, registry=found, default=default, breakers=breakers)
 
 
 def _by(check: Check, fault: str = "value") -> PlainValidator:

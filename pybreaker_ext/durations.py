@@ -9,7 +9,7 @@ from typing import Any, Final
 #: In seconds, and in the order in which a duration may have them. Decimal, so that 9ms is just what 0.009 is.
 UNITS: Final = {"d": Decimal(86_400), "h": Decimal(3_600), "m": Decimal(60), "s": Decimal(1), "ms": Decimal("0.001")}
 
-_PATTERN: Final = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit}(?![a-z]))?" for unit in UNITS))
+_PATTERN: Final = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in UNITS))
 
 
 def in_seconds(value: Any) -> Any:

@@ -46,7 +46,7 @@ class _Registries:
     def take_all(self) -> list[CircuitBreakerRegistry]:
         """Return all registries, and forget them."""
         with self._lock:
-            taken = list(dict.fromkeys(self._by_url.values()))
+            taken = list(self._by_url.values())
             self._by_url.clear()
             return taken
 

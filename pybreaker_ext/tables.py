@@ -27,7 +27,7 @@ class Tables:
         """Return the settings of the breaker called `name`; what is nearer to it wins, then what is further down."""
         found = dict(self.default)
         for glob, table in self.breakers.items():
-            if glob != name and fnmatchcase(name, glob):
+            if fnmatchcase(name, glob):
                 found.update(table)
         found.update(self.breakers.get(name, {}))
         return found

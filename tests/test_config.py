@@ -262,7 +262,7 @@ class TestFaults:
         with pytest.raises(ValueError) as caught:
             registry_of({"default": {"x": 1, "fail_max": "x", "backoff": 5}, "breakers": {1: 1}, "default_": 1})
         assert "pydantic" not in str(caught.value)
-        assert caught.value.__suppress_context__
+        assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, True)
 
     def test_the_ranges_are_the_breakers_own(self) -> None:
         """Each setting is refused in a table just when `CircuitBreaker` refuses it."""
