@@ -13,8 +13,9 @@ from pybreaker import (
 
 from pybreaker_ext.breaker import CircuitBreaker
 from pybreaker_ext.errors import CircuitBreakerError, FailedResult
+from pybreaker_ext.factory import get_circuit_breaker, reset_all_breakers
 from pybreaker_ext.listener import CircuitBreakerListener
-from pybreaker_ext.registry import CircuitBreakerRegistry, get_circuit_breaker, reset_all_breakers
+from pybreaker_ext.registry import CircuitBreakerRegistry
 from pybreaker_ext.settings import Backoff
 from pybreaker_ext.snapshot import CircuitState, Snapshot
 from pybreaker_ext.storage.memory import CircuitMemoryStorage

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pybreaker_ext import settings
 from pybreaker_ext.breaker import CircuitBreaker
+from pybreaker_ext.environment import CONFIG, URL, variable
 from pybreaker_ext.forks import renew_after_fork
-from pybreaker_ext.storage.classic import check_namespace
-from pybreaker_ext.storage.redis import CircuitRedisStorage
-from pybreaker_ext.storage.urls import from_url
+from pybreaker_ext.machine import CLOSED
+from pybreaker_ext.names import check_name
+from pybreaker_ext.storage.urls import from_client, from_url
+from pybreaker_ext.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from os import PathLike
     from types import TracebackType
 
     from pybreaker_ext.storage import Storage
@@ -24,47 +27,129 @@ if TYPE_CHECKING:
 #: What is made by name is probed sooner than pybreaker's, and closes after two successes.
 DEFAULTS: Final[Mapping[str, Any]] = {"reset_timeout": 30, "success_threshold": 2}
 
-LONGEST_NAME: Final = 1024
-
 _SETTINGS: Final = frozenset(inspect.signature(CircuitBreaker).parameters) - {"name", "state_storage"}
 
 
 class CircuitBreakerRegistry:
     """Makes and remembers the breakers of one store.
 
+    `from_file` and `from_settings` make one whose breakers are set by a file or a mapping.
+
     Args:
-        url: Where the circuits are kept: `redis://`, `rediss://`, `unix://`, `sqlite:///` or `memory://`.
+        url: Where the circuits are kept: `redis://`, `rediss://`, `unix://`, `redis+cluster://`,
+            `redis+sentinel://`, `sqlite:///` or `memory://`. Without `url` and `client`, what the
+            environment variable `PYBREAKER_EXT_URL` tells.
         client: A `redis.Redis` or `redis.RedisCluster` client instead of a URL.
         max_breakers: Breakers that are remembered at most, 1 or more; the one that was asked for
             longest ago is forgotten. Its circuit in the store stays, and so does the object for
             whoever holds it. On `memory://` the circuit goes with its last holder.
+        fallback_circuit_state: The state in which each process goes on by itself while the store is
+            away: `"closed"` counts and trips locally, `"open"` rejects.
+        key_ttl: Seconds, above 0, after which the keys of an idle circuit expire in Redis; None:
+            never. Other stores have no keys.
         defaults: Settings of `CircuitBreaker` for all of them; `reset_timeout=30` and
             `success_threshold=2` unless they say otherwise.
 
     Raises:
-        TypeError: A setting is unknown or of the wrong type, or both or neither of `url` and
-            `client` are given.
+        TypeError: A setting is unknown or of the wrong type, or both `url` and `client` are
+            given, or neither and no `PYBREAKER_EXT_URL`.
         ValueError: `url` is no URL of a store, or a setting is out of its range.
     """
 
     def __init__(
-        self, url: str | None = None, *, client: Any = None, max_breakers: int = 10_000, **defaults: Any
+        self,
+        url: str | None = None,
+        *,
+        client: Any = None,
+        max_breakers: int = 10_000,
+        fallback_circuit_state: str = CLOSED,
+        key_ttl: float | None = None,
+        **defaults: Any,
     ) -> None:
+        if url is None and client is None:
+            url = variable(URL)
         if (url is None) == (client is None):
-            message = f"url or client must be given, and not both; url is {url!r}, client is {client!r}"
+            message = f"url or client must be given, and not both; without them, {URL} must be set"
             raise TypeError(message)
         self._url = url
         self._client = client
         self._max_breakers = settings.whole_number("max_breakers", max_breakers)
+        self._stored: dict[str, Any] = {"fallback_circuit_state": fallback_circuit_state, "key_ttl": key_ttl}
         self._defaults = {**DEFAULTS, **_checked(defaults)}
+        self._tables = Tables()
         self._remembered: OrderedDict[str, CircuitBreaker] = OrderedDict()
         #: Those that anybody holds, with the settings they were made with.
         self._living: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
         self._made_with: weakref.WeakKeyDictionary[CircuitBreaker, dict[str, Any]] = weakref.WeakKeyDictionary()
         self._closed = False
-        self._storage("name")  # which refuses a bad URL or client now rather than later
+        self._storage("name")  # which refuses bad arguments now rather than later
         self.renew_after_fork()
         renew_after_fork(self)
+
+    @classmethod
+    def from_settings(
+        cls, mapping: Mapping[str, Any], *, url: str | None = None, client: Any = None, **defaults: Any
+    ) -> Self:
+        """Make a registry whose breakers are set by data. Needs `pip install "pybreaker-ext[settings]"`.
+
+        Args:
+            mapping: Has the form of a settings file: `url`, `max_breakers`, `key_ttl`,
+                `fallback_circuit_state`, `default`, and `breakers`, a table for each name or glob.
+                Durations are seconds, or texts such as `"30s"`.
+            url: Beats `PYBREAKER_EXT_URL`, which beats the mapping's.
+            client: As for the registry, instead of a URL.
+            defaults: Further arguments of the registry; the mapping beats them.
+
+        Raises:
+            ImportError: pydantic isn't installed.
+            TypeError: One of `defaults` is unknown or of the wrong type, or both `url` and `client`
+                are given.
+            ValueError: Something in the mapping is wrong, an argument is out of its range, or nothing
+                tells a URL.
+        """
+        from pybreaker_ext.config import tables_of  # noqa: PLC0415  pydantic is an extra
+
+        return cls._set_by(tables_of(mapping), url, client, defaults)
+
+    @classmethod
+    def from_file(
+        cls, path: str | PathLike[str] | None = None, *, url: str | None = None, client: Any = None, **defaults: Any
+    ) -> Self:
+        """Make a registry whose breakers are set by a file. Needs `pip install "pybreaker-ext[settings]"`.
+
+        Args:
+            path: Ends in `.toml`, or in `.yaml` or `.yml`, which needs `"pybreaker-ext[yaml]"`. Without
+                it, what the environment variable `PYBREAKER_EXT_CONFIG` tells.
+            url: Beats `PYBREAKER_EXT_URL`, which beats the file's.
+            client: As for the registry, instead of a URL.
+            defaults: Further arguments of the registry; the file beats them.
+
+        Raises:
+            ImportError: pydantic isn't installed, or PyYAML for a YAML file.
+            OSError: The file can't be read.
+            TypeError: One of `defaults` is unknown or of the wrong type, or both `url` and `client`
+                are given.
+            ValueError: Something in the file is wrong, an argument is out of its range, or nothing
+                tells a path or a URL.
+        """
+        from pybreaker_ext.config import tables_of_file  # noqa: PLC0415  pydantic is an extra
+
+        found = variable(CONFIG) if path is None else path
+        if found is None:
+            message = f"path must be given, or {CONFIG} be set"
+            raise ValueError(message)
+        return cls._set_by(tables_of_file(found), url, client, defaults)
+
+    @classmethod
+    def _set_by(cls, tables: Tables, url: str | None, client: Any, defaults: dict[str, Any]) -> Self:
+        if url is None and client is None:
+            url = variable(URL) or tables.url
+            if url is None:
+                message = f"url or client must be given, or {URL} be set, or the settings have a url"
+                raise ValueError(message)
+        made = cls(url, client=client, **{**defaults, **tables.registry})
+        made._tables = tables
+        return made
 
     def renew_after_fork(self) -> None:
         """Replace the lock, which a thread of the parent may have held."""
@@ -84,7 +169,9 @@ class CircuitBreakerRegistry:
                 breaker was made with.
             RuntimeError: The registry is closed.
         """
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # a `with` would take half as long again as all the rest
+        try:
             breaker = self._remembered.get(name)
             if breaker is None:
                 breaker = self._living.get(name) if isinstance(name, str) else None
@@ -93,6 +180,8 @@ class CircuitBreakerRegistry:
             if given:
                 self._compare(name, breaker, given)
             return breaker
+        finally:
+            lock.release()
 
     def names(self) -> tuple[str, ...]:
         """Return the names that are remembered; the one asked for longest ago comes first."""
@@ -155,16 +244,16 @@ class CircuitBreakerRegistry:
         if self._closed:
             message = "the registry is closed"
             raise RuntimeError(message)
-        _check_name(name)
-        made_with = {**self._defaults, **_checked(given)}
+        check_name(name)
+        made_with = {**self._defaults, **self._tables.settings_of(name), **_checked(given)}
         breaker = CircuitBreaker(state_storage=self._storage(name), name=name, **made_with)
         self._made_with[breaker] = made_with
         return breaker
 
     def _storage(self, name: str) -> Storage:
         if self._url is not None:
-            return from_url(self._url, name)
-        return CircuitRedisStorage("closed", self._client, name, cluster_mode=_is_cluster(self._client))
+            return from_url(self._url, name, **self._stored)
+        return from_client(self._client, name, **self._stored)
 
     def _compare(self, name: str, breaker: CircuitBreaker, given: dict[str, Any]) -> None:
         made_with = self._made_with[breaker]
@@ -179,79 +268,6 @@ class CircuitBreakerRegistry:
             raise ValueError(message)
 
 
-class _Default(int):
-    """A default that can be told from the same number given by the caller."""
-
-
-_FAIL_MAX, _RESET_TIMEOUT, _SUCCESS_THRESHOLD = _Default(5), _Default(30), _Default(2)
-
-
-class _Registries:
-    """The process-wide registries, one for each URL."""
-
-    def __init__(self) -> None:
-        self._by_url: dict[str, CircuitBreakerRegistry] = {}
-        self.renew_after_fork()
-        renew_after_fork(self)
-
-    def renew_after_fork(self) -> None:
-        """Replace the lock, which a thread of the parent may have held."""
-        self._lock = threading.RLock()
-
-    def of(self, url: str) -> CircuitBreakerRegistry:
-        """Return the registry of a URL."""
-        with self._lock:
-            found = self._by_url.get(url)
-            if found is None:
-                found = self._by_url[url] = CircuitBreakerRegistry(url)
-            return found
-
-    def take_all(self) -> list[CircuitBreakerRegistry]:
-        """Return all registries, and forget them."""
-        with self._lock:
-            taken = list(self._by_url.values())
-            self._by_url.clear()
-            return taken
-
-
-_registries: Final = _Registries()
-
-
-def get_circuit_breaker(
-    redis_url: str,
-    name: str = "llm_breaker",
-    fail_max: int = _FAIL_MAX,
-    reset_timeout: float = _RESET_TIMEOUT,
-    success_threshold: int = _SUCCESS_THRESHOLD,
-    **more: Any,
-) -> CircuitBreaker:
-    """Return the breaker called `name` in the store that a URL tells: the same object from everywhere. No I/O.
-
-    Args:
-        redis_url: `redis://`, `rediss://`, `unix://`, `sqlite:///` or `memory://`.
-        name: 1 to 1,024 characters, any.
-        fail_max: Consecutive failures that open the circuit; at least 1.
-        reset_timeout: Seconds for which the circuit stays open before it is probed; 0 or more.
-        success_threshold: Successful probes that close the circuit; at least 1.
-        more: Other settings of `CircuitBreaker`.
-
-    Raises:
-        TypeError: `redis_url` or `name` is no text, or a setting is unknown or of the wrong type.
-        ValueError: An argument is out of its range, or a setting that is given isn't what the
-            breaker was made with.
-    """
-    numbers = {"fail_max": fail_max, "reset_timeout": reset_timeout, "success_threshold": success_threshold}
-    given = {setting: value for setting, value in numbers.items() if not isinstance(value, _Default)}
-    return _registries.of(redis_url).get(name, **given, **more)
-
-
-def reset_all_breakers() -> None:
-    """Reset all circuits that `get_circuit_breaker` has made here, and forget them; for test suites."""
-    for registry in _registries.take_all():
-        registry.reset_all()
-        registry.close()
-
-
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
     """Return settings; raise when a breaker would refuse them."""
     for setting in given:
@@ -261,14 +277,3 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
     if given:
         CircuitBreaker(**given)
     return given
-
-
-def _check_name(name: str) -> None:
-    check_namespace(name, argument="name")
-    if len(name) > LONGEST_NAME:
-        message = f"name must have at most {LONGEST_NAME} characters, not {len(name)}"
-        raise ValueError(message)
-
-
-def _is_cluster(client: Any) -> bool:
-    return hasattr(client, "nodes_manager")

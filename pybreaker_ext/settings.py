@@ -62,10 +62,14 @@ def number(argument: str, value: Any, allowed: str, holds: Callable[[float], boo
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         message = f"{argument} must be {allowed}, not {value!r}"
         raise TypeError(message)
-    if not holds(value):
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        found = math.nan
+    if not holds(found):
         message = f"{argument} must be {allowed}, not {value!r}"
         raise ValueError(message)
-    return float(value)
+    return found
 
 
 def seconds(argument: str, value: Any) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pybreaker_ext
@@ -26,9 +28,20 @@ ALLOWED = {
     "control": STORAGES | {"settings", "notifier", "snapshot"},
     "admission": STORAGES | {"control", "outcome", "settings", "snapshot", "tokens"},
     "block": set(),
-    "registry": STORAGES | {"breaker", "settings"},
+    "names": {"storage"},
+    "environment": set(),
+    "durations": set(),
+    "tables": set(),
+    "config_yaml": set(),
+    "config_file": {"config_yaml"},
+    "config": {"config_file", "durations", "names", "settings", "storage", "tables"},
+    "registry": STORAGES | {"breaker", "config", "environment", "names", "settings", "tables"},
+    "factory": {"environment", "forks", "registry"},
     "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "settings", "streams"},
 }
+
+#: What an extra brings, and the module that is imported only by who has it.
+EXTRAS = {"config": {"pydantic", "pydantic_core", "typing_extensions"}, "config_yaml": {"yaml"}}
 
 
 def room_of(path: Path) -> str:
@@ -70,14 +83,21 @@ def test_nothing_imports_the_package_itself() -> None:
 def test_the_core_needs_three_packages() -> None:
     others = set()
     for path in sorted(PACKAGE.rglob("*.py")):
+        found = set()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                others |= {alias.name.split(".")[0] for alias in node.names}
+                found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
-                others.add(node.module.split(".")[0])
-    import sys  # noqa: PLC0415
-
+                found.add(node.module.split(".")[0])
+        others |= found - EXTRAS.get(room_of(path), set())
     assert others - set(sys.stdlib_module_names) - {"pybreaker_ext"} <= {"pybreaker", "redis", "structlog"}
+
+
+def test_nothing_of_an_extra_is_imported_with_the_package() -> None:
+    unwanted = {f"pybreaker_ext.{room}" for room in EXTRAS}.union(*EXTRAS.values()) - {"typing_extensions"}
+    program = f"import sys, pybreaker_ext; print({unwanted} & {{*sys.modules}})"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.strip() == "set()"
 
 
 def test_public_names_are_sorted_and_there() -> None:

@@ -46,7 +46,7 @@ def test_no_whole_numbers(argument: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("argument", SECONDS)
-@pytest.mark.parametrize("value", [-1, -0.001, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [-1, -0.001, math.nan, math.inf, -math.inf, pytest.param(10**400, id="huge")])
 def test_seconds_out_of_range(argument: str, value: float) -> None:
     refused(ValueError, argument, value, lambda: CircuitBreaker(**{argument: value}))
 

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import io
 import itertools
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import pybreaker_ext
+from pybreaker_ext.config import KEYS
 from pybreaker_ext.machine import CLOSED, HALF_OPEN, OPEN, Event, Policy, Record, decide
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ PAGES = (README, *sorted(path for path in DOCS.rglob("*.md") if "_build" not in 
 
 FENCE = re.compile(r"^```(?P<language>\S+).*?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
-FILE_NAME = re.compile(r"# (\S+\.py)\n")
+FILE_NAME = re.compile(r"# (\S+\.(?:py|toml|yaml))\n")
+#: Before a command: a variable that is set for it.
+VARIABLE = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
 
 
 class Block(NamedTuple):
@@ -61,7 +65,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 def examples_of(page: Path) -> list[Block]:
-    return [block for block in blocks_of(page) if block.language in ("python", "console")]
+    return [block for block in blocks_of(page) if block.language in ("python", "console", "toml", "yaml")]
 
 
 EXAMPLES = [block for page in PAGES for block in examples_of(page)]
@@ -98,8 +102,10 @@ class Run:
             self._console(block.text)
         elif name:
             (self._directory / name[1]).write_text(self._substitute(block.text))
-            self._saved.add(name[1])
+            if block.language == "python":
+                self._saved.add(name[1])
         else:
+            assert block.language == "python", "a file must begin with its name"
             printed = self._python(block)
             assert block.output is None or tidy(block.output) == tidy(printed)
 
@@ -115,12 +121,21 @@ class Run:
     def _console(self, text: str) -> None:
         for step in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
             command, _, expected = step.partition("\n")
-            program, *arguments = shlex.split(command)
+            words = shlex.split(command)
+            variables = [found for found in map(VARIABLE.fullmatch, words) if found]
+            program, *arguments = words[len(variables) :]
+            environment = os.environ | {found["name"]: found["value"] for found in variables}
             if program == "python":
                 self._saved.discard(arguments[0])
                 program = sys.executable
             done = subprocess.run(
-                [program, *arguments], cwd=self._directory, capture_output=True, text=True, timeout=60, check=False
+                [program, *arguments],
+                cwd=self._directory,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
             )
             assert (tidy(expected), 0) == (tidy(done.stdout), done.returncode), done.stderr
 
@@ -180,6 +195,8 @@ def test_every_example_runs_and_prints_what_it_says(block: Block, errors: dict[i
         ("```python\nimport pytest\n\nwith pytest.raises(KeyError):\n    pass\n```\n", pytest.fail.Exception),
         ("```python\n# run.py\nprint(1)\n```\n\n```console\n$ python run.py\n2\n```\n", AssertionError),
         ("```python\n# run.py\n1 / 0\n```\n\n```console\n$ python run.py\n```\n", AssertionError),
+        ("```toml\n# a.toml\n```\n\n```console\n$ A=1 printenv B\n```\n", AssertionError),
+        ("```toml\nnameless = 1\n```\n", AssertionError),
     ],
 )
 def test_a_wrong_example_is_noticed(tmp_path: Path, text: str, error: type[BaseException]) -> None:
@@ -281,6 +298,18 @@ def test_the_settings_page_has_every_argument_and_its_default(cls: type) -> None
     assert [[f"`{argument.name}`", shown(argument.default)] for argument in arguments] == [
         row[:2] for row in documented
     ]
+
+
+def test_the_settings_page_has_every_key_of_a_settings_file() -> None:
+    documented = rows_of(DOCS / "reference" / "settings.md", "## Settings files")
+
+    assert [f"`{key}`" for key in KEYS] == [row[0] for row in documented]
+
+
+@pytest.mark.parametrize("name", ["PYBREAKER_EXT_URL", "PYBREAKER_EXT_CONFIG"])
+def test_the_variables_are_told_where_settings_are(name: str) -> None:
+    for page in ("how-to/settings-files.md", "reference/settings.md"):
+        assert f"`{name}`" in (DOCS / page).read_text("utf-8")
 
 
 def table_of_states() -> list[list[str]]:

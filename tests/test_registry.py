@@ -98,6 +98,10 @@ def test_bad_settings(url: str) -> None:
         CircuitBreakerRegistry(url, fail_max=0)
     with pytest.raises(ValueError, match="max_breakers must be at least 1, not 0"):
         CircuitBreakerRegistry(url, max_breakers=0)
+    with pytest.raises(ValueError, match="fallback_circuit_state must be 'closed'"):
+        CircuitBreakerRegistry(url, fallback_circuit_state="shut")
+    with pytest.raises(ValueError, match="key_ttl must be a finite number of seconds above 0, or None, not 0"):
+        CircuitBreakerRegistry(url, key_ttl=0)
     with CircuitBreakerRegistry(url) as registry:
         with pytest.raises(TypeError, match="state_storage is no setting"):
             registry.get("a", state_storage=None)
@@ -110,7 +114,7 @@ def test_bad_places() -> None:
     for bad in ("ftp://host", "", "redis:/host"):
         with pytest.raises(ValueError, match="url must"):
             CircuitBreakerRegistry(bad)
-    with pytest.raises(TypeError, match="url or client must be given"):
+    with pytest.raises(TypeError, match="url or client must be given, .* PYBREAKER_EXT_URL must be set"):
         CircuitBreakerRegistry()
     with pytest.raises(TypeError, match="url or client must be given"):
         CircuitBreakerRegistry("memory://", client=redis.Redis())
@@ -210,6 +214,29 @@ def test_breakers_of_one_url_share_connections(redis_server: servers.RedisServer
     assert len(links) == 1
 
 
+def test_keys_expire_when_the_registry_says_so(redis_server: servers.RedisServer) -> None:
+    with redis_server.client() as client:
+        for registry in (
+            CircuitBreakerRegistry(redis_server.url, key_ttl=100),
+            CircuitBreakerRegistry(client=client, key_ttl=100),
+        ):
+            client.flushall()
+            registry.get("a", probe_timeout=10).open(duration=0)
+            assert 100 <= client.ttl("a:pybreaker:ext") <= 110
+            assert registry.get("b")._state_storage._key_ttl == 100_000
+
+
+def test_a_store_that_is_away_leaves_each_process_in_the_fallback_state(tmp_path: Path) -> None:
+    nobody = f"redis://127.0.0.1:{servers.free_port()}/0"
+    for registry in (
+        CircuitBreakerRegistry(nobody, fallback_circuit_state="open"),
+        CircuitBreakerRegistry(f"sqlite:///{tmp_path}/none/circuits.db", fallback_circuit_state="open"),
+        CircuitBreakerRegistry(client=redis.Redis.from_url(nobody), fallback_circuit_state="open"),
+    ):
+        with pytest.raises(CircuitBreakerError):
+            registry.get("a").call(int)
+
+
 def test_a_users_own_client(redis_server: servers.RedisServer) -> None:
     with redis_server.client(decode_responses=True) as client, CircuitBreakerRegistry(client=client) as registry:
         registry.get("a").open()
@@ -234,7 +261,13 @@ class TestFactory:
         shown = {
             name: parameter.default for name, parameter in parameters.items() if parameter.default != inspect._empty
         }
-        assert shown == {"name": "llm_breaker", "fail_max": 5, "reset_timeout": 30, "success_threshold": 2}
+        assert shown == {
+            "redis_url": None,
+            "name": "llm_breaker",
+            "fail_max": 5,
+            "reset_timeout": 30,
+            "success_threshold": 2,
+        }
 
     def test_reset_all_resets_and_forgets(self, url: str) -> None:
         breaker = get_circuit_breaker(url, "a")
