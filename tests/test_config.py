@@ -171,8 +171,10 @@ class TestFaults:
         assert refused(BAD).splitlines() == [
             "breakers.toml has 3 errors:",
             "  default.fail_max: must be at least 1, not 0",
-            '  breakers."openai/*".probe_timeout: must be a number of seconds, or a text such as "30s" or "1m30s", '
-            "not 'soon'",
+            (
+                '  breakers."openai/*".probe_timeout: must be a number of seconds, or a text such as "30s" or "1m30s", '
+                "not 'soon'"
+            ),
             '  breakers."openai/*".reset_timout: is no setting; did you mean reset_timeout?',
         ]
 
