@@ -6,27 +6,22 @@ means is judged in `outcome.py`; listeners are told by `notifier.py`.
 
 from __future__ import annotations
 
+import functools
 import random
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pybreaker_ext import settings
 from pybreaker_ext.control import CircuitControl
 from pybreaker_ext.errors import NO_PERMIT, STILL_OPEN, TRIAL_FAILED, TRIPPED, CircuitBreakerError
-from pybreaker_ext.machine import FAILURES, HALF_OPEN, OPEN, REJECTED, Decision, Event
+from pybreaker_ext.machine import FAILURES, HALF_OPEN, OPEN, REJECTED, Decision, Event, Record
 from pybreaker_ext.outcome import NEUTRAL, SUCCESS, Judge, Outcome, matches
 from pybreaker_ext.snapshot import in_seconds
 from pybreaker_ext.storage.cancellation import in_background, in_loop
+from pybreaker_ext.storage.view import Permit
 from pybreaker_ext.tokens import tokens
 
-
-class Permit(NamedTuple):
-    """What an admitted call carries until its outcome is reported."""
-
-    generation: int
-    #: Empty unless the call is a probe.
-    token: str
-    #: Which machine issued it: the shared store, or a stand-in (see `storage/outage.py`).
-    epoch: int
+if TYPE_CHECKING:
+    from pybreaker_ext.storage.view import View
 
 
 class CircuitAdmission(CircuitControl):
@@ -59,12 +54,45 @@ class CircuitAdmission(CircuitControl):
         return permit
 
     def _admitted(self) -> Permit:
+        view = self._local.view
+        permit = self._permit_by(view)
+        if permit is not None:
+            return permit
         event = Event("ask", tokens.new())
-        return self._permit(event, self._store.apply(event, self._policy))
+        ask = functools.partial(self._apply, event)
+        decision = self._local.joined(view, ask)
+        if decision is None:  # another caller has asked meanwhile
+            permit = self._permit_by(self._local.view)
+            if permit is not None:
+                return permit
+            decision = ask()
+        return self._permit(event, decision)
 
     async def _admitted_async(self) -> Permit:
+        view = self._local.view
+        permit = self._permit_by(view)
+        if permit is not None:
+            return permit
         event = Event("ask", tokens.new())
-        return self._permit(event, await self._store.apply_async(event, self._policy))
+        ask = functools.partial(self._apply_async, event)
+        decision = await self._local.joined_async(view, ask)
+        if decision is None:  # another caller has asked meanwhile
+            permit = self._permit_by(self._local.view)
+            if permit is not None:
+                return permit
+            decision = await ask()
+        return self._permit(event, decision)
+
+    def _permit_by(self, view: View) -> Permit | None:
+        """Return a permit, or raise, if a view is enough to decide that."""
+        now = self._local.clock()
+        if now < view.admits_until:
+            self._notifier.notice_view(self, view)
+            return view.permit
+        if now < view.rejects_until:
+            self._notifier.notice_view(self, view)
+            raise self._rejection(view.record, view.open_until - now)
+        return None
 
     def _permit(self, event: Event, decision: Decision) -> Permit:
         """Return the permit that an ask got, or raise."""
@@ -77,21 +105,17 @@ class CircuitAdmission(CircuitControl):
                 self._give_back_later(permit)
             raise
         if decision.verdict == REJECTED:
-            raise self._rejection(decision)
+            raise self._rejection(record, in_seconds(decision.retry_after))
         return permit
 
-    def _rejection(self, decision: Decision) -> CircuitBreakerError:
-        error = self._error(STILL_OPEN if decision.after.state == OPEN else NO_PERMIT, decision)
+    def _rejection(self, record: Record, retry_after: float) -> CircuitBreakerError:
+        error = self._error(STILL_OPEN if record.state == OPEN else NO_PERMIT, record, retry_after)
         self._notifier.tell(self, "rejected", error)
         return error
 
-    def _error(self, message: str, decision: Decision) -> CircuitBreakerError:
+    def _error(self, message: str, record: Record, retry_after: float) -> CircuitBreakerError:
         return CircuitBreakerError(
-            message,
-            breaker_name=self._name,
-            state=decision.after.state,
-            retry_after=in_seconds(decision.retry_after),
-            reason=decision.after.reason,
+            message, breaker_name=self._name, state=record.state, retry_after=retry_after, reason=record.reason
         )
 
     def _succeeded(self, permit: Permit) -> None:
@@ -151,24 +175,50 @@ class CircuitAdmission(CircuitControl):
 
     def _settle(self, permit: Permit, outcome: Outcome) -> Decision | None:
         """Report an outcome and tell the listeners; None when there was nothing to report."""
-        if _is_nothing(permit, outcome):
-            self._notifier.tell(self, "neutral", outcome.error)
+        view = self._local.view
+        if self._is_nothing(permit, outcome, view):
+            self._tell_nothing(outcome)
             return None
-        decision = self._store.apply(_report(permit, outcome), self._policy)
+        report = functools.partial(self._apply, _report(permit, outcome))
+        decision = self._local.joined(view, report) if _may_be_nothing(permit, outcome) else report()
+        if decision is None:  # another caller has asked meanwhile
+            if self._is_nothing(permit, outcome, self._local.view):
+                self._tell_nothing(outcome)
+                return None
+            decision = report()
         return self._tell(outcome, decision)
 
     async def _settle_async(self, permit: Permit, outcome: Outcome) -> Decision | None:
         """Report an outcome and tell the listeners; None when there was nothing to report."""
-        if _is_nothing(permit, outcome):
-            self._notifier.tell(self, "neutral", outcome.error)
+        view = self._local.view
+        if self._is_nothing(permit, outcome, view):
+            self._tell_nothing(outcome)
             return None
-        decision = await self._store.apply_async(_report(permit, outcome), self._policy)
+        report = functools.partial(self._apply_async, _report(permit, outcome))
+        decision = await (self._local.joined_async(view, report) if _may_be_nothing(permit, outcome) else report())
+        if decision is None:  # another caller has asked meanwhile
+            if self._is_nothing(permit, outcome, self._local.view):
+                self._tell_nothing(outcome)
+                return None
+            decision = await report()
         return self._tell(outcome, decision)
+
+    def _is_nothing(self, permit: Permit, outcome: Outcome, view: View) -> bool:
+        """Tell whether a report would change nothing: rows 13, and 2 at `fail_counter` 0."""
+        if permit.token:
+            return False
+        return outcome.kind == "neutral" or (outcome.kind == "success" and self._local.clock() < view.quiet_until)
+
+    def _tell_nothing(self, outcome: Outcome) -> None:
+        if outcome.kind == "success":
+            self._notifier.tell(self, "success")
+        else:
+            self._notifier.tell(self, "neutral", outcome.error)
 
     def _raise_if_tripped(self, decision: Decision | None, error: BaseException) -> None:
         if decision is not None and self._throw_new_error_on_trip and _tripped(decision):
             message = TRIAL_FAILED if decision.old_state == HALF_OPEN else TRIPPED
-            raise self._error(message, decision) from error
+            raise self._error(message, decision.after, in_seconds(decision.retry_after)) from error
 
     def _tell(self, outcome: Outcome, decision: Decision) -> Decision:
         """Tell in pybreaker's order: a failure before the change it makes, a success after it."""
@@ -181,9 +231,9 @@ class CircuitAdmission(CircuitControl):
         return decision
 
 
-def _is_nothing(permit: Permit, outcome: Outcome) -> bool:
-    """Tell whether there is nothing to report: a neutral end of a call that was no probe (row 13)."""
-    return outcome.kind == "neutral" and not permit.token
+def _may_be_nothing(permit: Permit, outcome: Outcome) -> bool:
+    """Tell whether another caller's answer can make this report needless."""
+    return outcome.kind == "success" and not permit.token
 
 
 def _report(permit: Permit, outcome: Outcome) -> Event:

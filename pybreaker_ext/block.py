@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from pybreaker_ext.admission import Permit
     from pybreaker_ext.breaker import CircuitBreaker
+    from pybreaker_ext.storage.view import Permit
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from inspect import isawaitable
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from pybreaker_ext import settings
@@ -12,10 +12,13 @@ from pybreaker_ext.admission import CircuitAdmission
 from pybreaker_ext.block import Block
 from pybreaker_ext.kinds import ASYNC_GENERATOR, COROUTINE, GENERATOR, PLAIN, kind_of
 from pybreaker_ext.outcome import Judge
+from pybreaker_ext.quick import DEFERRED, protected_coroutine, protected_function
 from pybreaker_ext.streams import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+
+    from pybreaker_ext.storage.view import Permit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,15 +121,23 @@ class CircuitBreaker(CircuitAdmission):
         kind = kind_of(func)
         if kind is not PLAIN:
             return cast("R", self._deferred(kind, func, args, kwargs))
+        return cast("R", self._run(func, args, kwargs))
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Ask, run, report."""
         permit = self._ask(func, args, kwargs)
         try:
             result = func(*args, **kwargs)
         except BaseException as error:
             self._failed(permit, error)
             raise
-        if type(result) in (GeneratorType, CoroutineType, AsyncGeneratorType):
+        return self._returned(permit, result)
+
+    def _returned(self, permit: Permit, result: Any) -> Any:
+        """Report what a call returned, and return it to the caller."""
+        if type(result) in DEFERRED:
             self._give_back(permit)
-            return cast("R", self._guard_result(result))
+            return self._guard_result(result)
         self._ended(permit, result)
         return result
 
@@ -157,6 +168,10 @@ class CircuitBreaker(CircuitAdmission):
         kind = kind_of(func)
         if kind is GENERATOR or kind is ASYNC_GENERATOR:
             return self._deferred(kind, func, args, kwargs)
+        return await self._run_async(func, args, kwargs)
+
+    async def _run_async(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Ask, run, report."""
         permit = await self._ask_async(func, args, kwargs)
         try:
             result = func(*args, **kwargs)
@@ -165,7 +180,11 @@ class CircuitBreaker(CircuitAdmission):
         except BaseException as error:
             await self._failed_async(permit, error)
             raise
-        if type(result) in (GeneratorType, AsyncGeneratorType):
+        return await self._returned_async(permit, result)
+
+    async def _returned_async(self, permit: Permit, result: Any) -> Any:
+        """Report what a call returned, and return it to the caller."""
+        if type(result) in DEFERRED:
             await self._give_back_async(permit)
             return self._guard_result(result)
         await self._ended_async(permit, result)
@@ -215,13 +234,22 @@ class CircuitBreaker(CircuitAdmission):
         if kind is ASYNC_GENERATOR:
             raise _not_yet(func)
 
+        return cast("Callable[P, R]", self._protected_plain(func))
+
+    def _protected_plain(self, func: Any) -> Any:
+        if type(self).call is CircuitBreaker.call and not self._judge.judges_results:
+            return protected_function(self, func)
+
         @functools.wraps(func)
-        def protected(*args: P.args, **kwargs: P.kwargs) -> R:
+        def protected(*args: Any, **kwargs: Any) -> Any:
             return self.call(func, *args, **kwargs)
 
         return protected
 
     def _protected_coroutine(self, func: Any) -> Any:
+        if type(self).call_async is CircuitBreaker.call_async and not self._judge.judges_results:
+            return protected_coroutine(self, func)
+
         @functools.wraps(func)
         async def protected(*args: Any, **kwargs: Any) -> Any:
             return await self.call_async(func, *args, **kwargs)

@@ -15,6 +15,7 @@ from pybreaker_ext.snapshot import Snapshot, in_seconds, snapshot_of
 from pybreaker_ext.storage.adapter import adapted
 from pybreaker_ext.storage.classic import ReadableStorage
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
+from pybreaker_ext.storage.view import ExactView, LocalView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,6 +55,7 @@ class CircuitControl(pybreaker.CircuitBreaker):
         self._max_staleness = settings.seconds("max_staleness", max_staleness)
         self._policy = self._new_policy()
         self._store: Storage = _storage(self._state_storage)
+        self._local = _keeper(self._store, self._max_staleness)
         self._notifier = Notifier(self._first_look())
         self.renew_after_fork()
         renew_after_fork(self)
@@ -68,6 +70,7 @@ class CircuitControl(pybreaker.CircuitBreaker):
     def renew_after_fork(self) -> None:
         """Replace the lock, which a thread of the parent may have held."""
         self._lock = threading.RLock()  # pybreaker's, of the lists of listeners and exclusions only
+        self._local.renew_after_fork()
 
     @property
     def fail_max(self) -> int:
@@ -246,16 +249,45 @@ class CircuitControl(pybreaker.CircuitBreaker):
         return str(getattr(self._store, "_initial_state", CLOSED))
 
     def _read(self) -> Decision:
-        return self._store.apply(Event("read"), self._policy)
+        return self._apply(Event("read"))
 
     async def _read_async(self) -> Decision:
-        return await self._store.apply_async(Event("read"), self._policy)
+        return await self._apply_async(Event("read"))
 
     def _set(self, event: Event) -> None:
-        self._notifier.notice(self, self._store.apply(event, self._policy))
+        self._notifier.notice(self, self._apply(event))
 
     async def _set_async(self, event: Event) -> None:
-        self._notifier.notice(self, await self._store.apply_async(event, self._policy))
+        self._notifier.notice(self, await self._apply_async(event))
+
+    def _apply(self, event: Event) -> Decision:
+        """Apply an event, and keep what the decision shows."""
+        local = self._local
+        sent = local.clock()
+        try:
+            decision = self._store.apply(event, self._policy)
+        except BaseException:
+            local.forget()
+            raise
+        local.install(decision, sent)
+        return decision
+
+    async def _apply_async(self, event: Event) -> Decision:
+        """Apply an event, and keep what the decision shows."""
+        local = self._local
+        sent = local.clock()
+        try:
+            decision = await self._store.apply_async(event, self._policy)
+        except BaseException:
+            local.forget()
+            raise
+        local.install(decision, sent)
+        return decision
+
+
+def _keeper(store: Storage, max_staleness: float) -> ExactView | LocalView:
+    """Return where a breaker looks before it asks: memory knows exactly what it holds."""
+    return store.shown if type(store) is CircuitMemoryStorage else LocalView(max_staleness)
 
 
 def _storage(given: Any) -> Storage:

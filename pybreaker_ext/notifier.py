@@ -14,6 +14,7 @@ from pybreaker_ext.machine import CLOSED, HALF_OPEN, OPEN
 
 if TYPE_CHECKING:
     from pybreaker_ext.machine import Decision
+    from pybreaker_ext.storage.view import View
 
 logger = logging.getLogger("pybreaker_ext.listeners")
 
@@ -55,10 +56,11 @@ class Notifier:
 
     def tell(self, breaker: Any, hook: str, /, *args: Any, **kwargs: Any) -> None:
         """Call a hook of every listener that has it."""
-        if not breaker.listeners:
+        listeners = breaker._listeners  # noqa: SLF001  the property would copy them
+        if not listeners:
             return
         with self._lock:
-            for listener in breaker.listeners:
+            for listener in tuple(listeners):
                 _run(listener, hook, breaker, args, kwargs)
 
     def notice(self, breaker: Any, decision: Decision) -> None:
@@ -73,6 +75,15 @@ class Notifier:
             if not unsaved:
                 self._see((decision.epoch, decision.old_generation, decision.old_state))
             self._see(made, unsaved=unsaved)
+            if not self._telling:
+                self._tell_changes(breaker)
+
+    def notice_view(self, breaker: Any, view: View) -> None:
+        """Tell the change that a view shows, for a caller who is the first to use it."""
+        if self._told == view.seen or not breaker._listeners:  # noqa: SLF001
+            return
+        with self._lock:
+            self._see(view.seen)
             if not self._telling:
                 self._tell_changes(breaker)
 

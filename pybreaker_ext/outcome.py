@@ -51,6 +51,11 @@ class Judge:
         self._failure_result = failure_result
         self._hold_for = hold_for
 
+    @property
+    def judges_results(self) -> bool:
+        """Whether a result may be a failure."""
+        return self._failure_result is not None
+
     def error(self, error: BaseException, is_system_error: Callable[[Any], bool]) -> Outcome:
         """Judge a call that ended with an exception.
 

@@ -110,7 +110,7 @@ def test_breakers_on_one_storage_object_share_the_circuit() -> None:
 def test_what_plain_pybreaker_writes_is_adopted() -> None:
     row = DictStorage().row
     plain = pybreaker.CircuitBreaker(fail_max=1, reset_timeout=60, state_storage=DictStorage(row))
-    ours = CircuitBreaker(reset_timeout=60, state_storage=DictStorage(row))
+    ours = CircuitBreaker(reset_timeout=60, state_storage=DictStorage(row), max_staleness=0.0)
     assert outcome(ours, int) == "ok"
     with pytest.raises(pybreaker.CircuitBreakerError):
         plain.call(fail)

@@ -18,6 +18,7 @@ ALLOWED = {
     "machine": set(),
     "forks": set(),
     "kinds": set(),
+    "quick": set(),
     "streams": set(),
     "outcome": {"errors"},
     "settings": {"machine"},
@@ -37,7 +38,7 @@ ALLOWED = {
     "config": {"config_file", "durations", "names", "settings", "storage", "tables"},
     "registry": STORAGES | {"breaker", "config", "environment", "names", "settings", "tables"},
     "factory": {"environment", "forks", "registry"},
-    "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "settings", "streams"},
+    "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "quick", "settings", "streams"},
 }
 
 #: What an extra brings, and the module that is imported only by who has it.

@@ -455,7 +455,9 @@ class TestTheLoopNeverWaits:
     def test_for_a_slow_redis(self, redis_server: RedisServer) -> None:
         with proxy_to(redis_server.port) as proxy:
             client = redis.Redis(port=proxy.port, socket_timeout=10)
-            breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker = CircuitBreaker(
+                max_staleness=0.0, fail_max=1, state_storage=CircuitRedisStorage("closed", client, "n")
+            )
 
             async def main() -> float:
                 await breaker.call_async(five)
@@ -892,7 +894,9 @@ class TestLoops:
         from test_forks import in_child  # noqa: PLC0415
 
         with client_of(redis_server) as client:
-            breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker = CircuitBreaker(
+                max_staleness=0.0, fail_max=1, state_storage=CircuitRedisStorage("closed", client, "n")
+            )
             asyncio.run(outcome(breaker, five))
             assert in_child(lambda: asyncio.run(outcome(breaker, fail))) == "tripped"
             assert asyncio.run(outcome(breaker, five)) == "rejected"
@@ -1038,7 +1042,7 @@ class TestRedisGone:
         """Those in the queue must not wait one time-out after the other for their turn to find out."""
         with servers.running_redis() as server:
             client = server.client(socket_timeout=0.25, socket_connect_timeout=0.25)
-            breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker = CircuitBreaker(max_staleness=0.0, state_storage=CircuitRedisStorage("closed", client, "n"))
 
             async def main() -> list[str]:
                 await breaker.call_async(five)
@@ -1052,7 +1056,9 @@ class TestRedisGone:
     def test_goes_on_alone_and_comes_back(self) -> None:
         with servers.running_redis() as server:
             client = server.client(socket_timeout=0.25, socket_connect_timeout=0.25)
-            breaker = CircuitBreaker(fail_max=2, state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker = CircuitBreaker(
+                max_staleness=0.0, fail_max=2, state_storage=CircuitRedisStorage("closed", client, "n")
+            )
 
             async def main() -> None:
                 assert await outcome(breaker, fail) == "failed"
@@ -1074,7 +1080,9 @@ class TestRedisGone:
     @pytest.mark.parametrize("settings", [{"host": "cache..local"}, {"encoding": "ascii"}, {"protocol": 9}], ids=str)
     def test_settings_that_make_no_sense(self, redis_server: RedisServer, settings: dict[str, Any]) -> None:
         client = redis.Redis(**{"host": "127.0.0.1", "port": redis_server.port, **settings})
-        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client, "ü"))
+        breaker = CircuitBreaker(
+            max_staleness=0.0, fail_max=1, state_storage=CircuitRedisStorage("closed", client, "ü")
+        )
 
         async def main() -> list[str]:
             return [await outcome(breaker, f) for f in (five, fail, five)]
@@ -1107,7 +1115,7 @@ class TestRedisGone:
         with servers.running_redis() as server:
             client = server.client(socket_timeout=30, socket_connect_timeout=30)
             storage = CircuitRedisStorage("closed", client, "n")
-            breaker = CircuitBreaker(state_storage=storage)
+            breaker = CircuitBreaker(state_storage=storage, max_staleness=0.0)
             assert asyncio.run(outcome(breaker, five)) == "ok"
             server.pause()
             outage = storage._link.outage

@@ -52,6 +52,8 @@ class Run:
     def breaker(self, *, listen: bool = True, **settings: Any) -> Any:
         settings.setdefault("fail_max", 3)
         settings.setdefault("reset_timeout", 600)
+        if self.package is pybreaker_ext:
+            settings.setdefault("max_staleness", 0.0)  # as pybreaker, which always asks
         breaker = self.package.CircuitBreaker(state_storage=self.storage(), **settings)
         if listen:
             breaker.add_listener(self.listener())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import shutil
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pybreaker_ext.machine import Decision, Event, Policy
+
+
+#: Asks the store for each decision.
+strict = functools.partial(CircuitBreaker, max_staleness=0.0)
 
 
 class BackendError(Exception):
@@ -88,14 +93,14 @@ def outcome(breaker: CircuitBreaker, function: Any) -> str:
 class TestStandIn:
     def test_counts_and_trips_locally(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(fail_max=2, state_storage=store)
+        breaker = strict(fail_max=2, state_storage=store)
         store.away = True
         assert [outcome(breaker, f) for f in (int, fail, fail, int)] == ["ok", "failed", "tripped", "rejected"]
         assert breaker.snapshot().shared is False
 
     def test_open_rejects_until_the_store_is_back(self) -> None:
         store = FlakyStore("open")
-        breaker = CircuitBreaker(state_storage=store)
+        breaker = strict(state_storage=store)
         store.away = True
         with pytest.raises(CircuitBreakerError) as caught:
             breaker.call(int)
@@ -107,7 +112,7 @@ class TestStandIn:
 
     def test_the_store_is_tried_once_a_second(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(state_storage=store)
+        breaker = strict(state_storage=store)
         store.away = True
         for _ in range(100):
             assert outcome(breaker, int) == "ok"
@@ -120,7 +125,7 @@ class TestStandIn:
 
     def test_by_one_caller_at_a_time_and_others_do_not_wait(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(state_storage=store)
+        breaker = strict(state_storage=store)
         store.away = True
         outcome(breaker, int)
         store.now += RETRY_INTERVAL
@@ -143,7 +148,7 @@ class TestStandIn:
 
     def test_the_shared_record_rules_again(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(fail_max=1, state_storage=store)
+        breaker = strict(fail_max=1, state_storage=store)
         store.away = True
         outcome(breaker, fail)
         assert breaker.current_state == "open"
@@ -154,7 +159,7 @@ class TestStandIn:
 
     def test_each_outage_begins_anew(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(fail_max=1, state_storage=store)
+        breaker = strict(fail_max=1, state_storage=store)
         for _ in range(3):
             store.away = True
             assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
@@ -164,7 +169,7 @@ class TestStandIn:
 
     def test_a_permit_counts_only_where_it_was_issued(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(fail_max=2, state_storage=store)
+        breaker = strict(fail_max=2, state_storage=store)
 
         def store_goes() -> None:
             store.away = True
@@ -182,7 +187,7 @@ class TestStandIn:
 
     def test_a_shared_permit_outlives_the_outage(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(fail_max=2, state_storage=store)
+        breaker = strict(fail_max=2, state_storage=store)
 
         def outage_meanwhile() -> None:
             store.away = True
@@ -197,7 +202,7 @@ class TestStandIn:
 
     def test_a_result_is_not_lost_when_its_report_is(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(state_storage=store)
+        breaker = strict(state_storage=store)
 
         def store_goes() -> str:
             store.away = True
@@ -207,7 +212,7 @@ class TestStandIn:
 
     def test_one_warning_and_one_info_line(self, caplog: pytest.LogCaptureFixture) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(state_storage=store)
+        breaker = strict(state_storage=store)
         with caplog.at_level(logging.INFO, "pybreaker_ext"):
             store.away = True
             for _ in range(50):
@@ -224,7 +229,7 @@ class TestStandIn:
 
     def test_a_stop_in_the_attempt_gives_the_turn_back(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(state_storage=store)
+        breaker = strict(state_storage=store)
         store.away = True
         outcome(breaker, int)
         store.now += RETRY_INTERVAL
@@ -244,7 +249,7 @@ class TestStandIn:
     def test_a_stop_where_nothing_can_note_it_costs_half_a_minute(self) -> None:
         """A signal handler's exception between two instructions of ours, say."""
         store = FlakyStore()
-        breaker = CircuitBreaker(state_storage=store)
+        breaker = strict(state_storage=store)
         store.away = True
         outcome(breaker, int)
         store.now += RETRY_INTERVAL
@@ -259,7 +264,7 @@ class TestStandIn:
 
     def test_late_news_of_an_outage_that_is_over_start_no_other(self) -> None:
         store = FlakyStore()
-        breaker = CircuitBreaker(state_storage=store)
+        breaker = strict(state_storage=store)
         slow = store.outage.begin()
         store.away = True
         outcome(breaker, int)
@@ -280,7 +285,7 @@ class TestStandIn:
         class Raising(pybreaker_ext.CircuitBreakerStorage):
             state = property(fails)
 
-        assert outcome(CircuitBreaker(state_storage=Raising("raising")), int) == "ok"
+        assert outcome(strict(state_storage=Raising("raising")), int) == "ok"
         assert "(HostileError)" in caplog.text
 
     def test_listeners_hear_of_changes_in_order_through_an_outage(self) -> None:
@@ -291,7 +296,7 @@ class TestStandIn:
             def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
                 told.append((old_state.name, new_state.name))
 
-        breaker = CircuitBreaker(fail_max=1, state_storage=store, listeners=[Listener()])
+        breaker = strict(fail_max=1, state_storage=store, listeners=[Listener()])
         outcome(breaker, fail)
         store.away = True
         outcome(breaker, int)
@@ -319,7 +324,7 @@ class TestRedisAway:
     @pytest.fixture
     def breaker(self, client: redis.Redis) -> Iterator[CircuitBreaker]:
         storage = CircuitRedisStorage("closed", client, "n")
-        yield CircuitBreaker(fail_max=2, state_storage=storage)
+        yield strict(fail_max=2, state_storage=storage)
         storage._link._own.close()
 
     def back(self, breaker: CircuitBreaker) -> None:
@@ -344,7 +349,7 @@ class TestRedisAway:
 
     def test_dead_from_the_beginning(self) -> None:
         client = redis.Redis(port=servers.free_port(), retry=Retry(NoBackoff(), 0))
-        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
+        breaker = strict(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
         assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
 
     def test_redis_pys_own_retries_do_not_lengthen_it(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -361,7 +366,7 @@ class TestRedisAway:
                 return super()._connect()
 
         client.connection_pool.connection_class = Counting
-        assert outcome(CircuitBreaker(state_storage=storage), int) == "ok"
+        assert outcome(strict(state_storage=storage), int) == "ok"
         assert own.outage.epoch == 1
         assert attempts == 1
 
@@ -416,7 +421,7 @@ class TestRedisAway:
     def test_queued_callers_hear_that_the_server_is_gone(self, server: servers.RedisServer) -> None:
         """They must not wait one time-out after the other for their turn to find out themselves."""
         client = server.client(socket_timeout=0.25, socket_connect_timeout=0.25, max_connections=2)
-        breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+        breaker = strict(state_storage=CircuitRedisStorage("closed", client, "n"))
         outcome(breaker, int)
         timed_out = []
         own = breaker._state_storage._link._own
@@ -454,7 +459,7 @@ class TestRedisAway:
         with server.client() as admin:
             admin.config_set("requirepass", "right")
         client = server.client(password="hunter2")
-        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
+        breaker = strict(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
         assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
         assert "is away" in caplog.text
         assert "hunter2" not in caplog.text
@@ -462,7 +467,7 @@ class TestRedisAway:
     def test_breakers_of_one_client_share_the_knowledge(
         self, server: servers.RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture
     ) -> None:
-        breakers = [CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, f"n{i}")) for i in range(20)]
+        breakers = [strict(state_storage=CircuitRedisStorage("closed", client, f"n{i}")) for i in range(20)]
         for breaker in breakers:
             outcome(breaker, int)
         server.kill()
@@ -490,7 +495,7 @@ class TestWhatElseAClientMayRaise:
     )
     def test_settings_that_make_no_sense(self, redis_server: servers.RedisServer, settings: dict[str, Any]) -> None:
         client = redis.Redis(**{"host": "127.0.0.1", "port": redis_server.port, **settings})
-        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client, "ü"))
+        breaker = strict(fail_max=1, state_storage=CircuitRedisStorage("closed", client, "ü"))
         assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
 
     def test_a_credential_provider(self, redis_server: servers.RedisServer) -> None:
@@ -499,7 +504,7 @@ class TestWhatElseAClientMayRaise:
                 raise RuntimeError("the vault is closed")
 
         client = redis.Redis.from_url(redis_server.url, credential_provider=Provider())
-        breaker = CircuitBreaker(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
+        breaker = strict(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
         assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
 
     def test_a_cluster_that_is_gone(self) -> None:
@@ -507,7 +512,7 @@ class TestWhatElseAClientMayRaise:
         with servers.running_cluster() as cluster:
             with cluster.client() as client:
                 storage = CircuitRedisStorage("closed", client, "n", cluster_mode=True)
-                breaker = CircuitBreaker(fail_max=1, state_storage=storage)
+                breaker = strict(fail_max=1, state_storage=storage)
                 assert outcome(breaker, int) == "ok"
                 cluster.nodes[0].kill()
                 assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
@@ -522,7 +527,7 @@ def test_a_users_own_client_whose_connections_are_all_taken_is_no_outage(redis_s
 
     with Prefixing(port=redis_server.port, max_connections=1) as client:
         storage = CircuitRedisStorage("closed", client, "n")
-        breaker = CircuitBreaker(state_storage=storage)
+        breaker = strict(state_storage=storage)
         assert outcome(breaker, int) == "ok"
         taken = client.connection_pool.get_connection()
         assert outcome(breaker, int) == "ok"
@@ -534,18 +539,18 @@ def test_a_users_own_client_whose_connections_are_all_taken_is_no_outage(redis_s
 class TestSQLiteAway:
     def test_no_directory(self, tmp_path: Path) -> None:
         storage = CircuitSQLiteStorage(tmp_path / "none" / "circuits.db", "n")
-        breaker = CircuitBreaker(fail_max=1, state_storage=storage)
+        breaker = strict(fail_max=1, state_storage=storage)
         assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
         assert breaker.snapshot().shared is False
 
     def test_a_directory_in_its_place(self, tmp_path: Path) -> None:
-        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(tmp_path, "n"))
+        breaker = strict(state_storage=CircuitSQLiteStorage(tmp_path, "n"))
         assert outcome(breaker, int) == "ok"
 
     def test_not_a_database(self, tmp_path: Path) -> None:
         path = tmp_path / "circuits.db"
         path.write_text("something else entirely, and long enough to be looked at " * 20)
-        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(path, "n"))
+        breaker = strict(state_storage=CircuitSQLiteStorage(path, "n"))
         assert outcome(breaker, int) == "ok"
         assert "something else" in path.read_text()
 
@@ -555,9 +560,9 @@ class TestSQLiteAway:
         path = directory / "circuits.db"
         try:
             if existing:
-                CircuitBreaker(state_storage=CircuitSQLiteStorage(path, "n")).call(int)
+                strict(state_storage=CircuitSQLiteStorage(path, "n")).call(int)
             with without_rights(directory):
-                breaker = CircuitBreaker(fail_max=1, state_storage=CircuitSQLiteStorage(path, "other"))
+                breaker = strict(fail_max=1, state_storage=CircuitSQLiteStorage(path, "other"))
                 assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]
                 assert path.exists() == existing
                 del breaker
@@ -567,7 +572,7 @@ class TestSQLiteAway:
     def test_locked_for_good(self, tmp_path: Path) -> None:
         """Another program holds the write lock: readers go on, writers get a bounded delay."""
         path = tmp_path / "circuits.db"
-        breaker = CircuitBreaker(fail_max=2, state_storage=CircuitSQLiteStorage(path, "n"))
+        breaker = strict(fail_max=2, state_storage=CircuitSQLiteStorage(path, "n"))
         assert outcome(breaker, fail) == "failed"
         blocker = sqlite3.connect(path, isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
@@ -580,13 +585,13 @@ class TestSQLiteAway:
 
     def test_the_file_is_made_at_the_first_use(self, tmp_path: Path) -> None:
         path = tmp_path / "circuits.db"
-        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(path, "n"))
+        breaker = strict(state_storage=CircuitSQLiteStorage(path, "n"))
         assert not path.exists()
         breaker.call(int)
         assert path.exists()
 
     def test_a_file_that_takes_no_writes_is_away_until_it_does(self, tmp_path: Path) -> None:
-        breaker = CircuitBreaker(fail_max=2, state_storage=CircuitSQLiteStorage(tmp_path / "circuits.db", "n"))
+        breaker = strict(fail_max=2, state_storage=CircuitSQLiteStorage(tmp_path / "circuits.db", "n"))
         outcome(breaker, int)
         file = breaker._state_storage._file
 
@@ -614,5 +619,5 @@ class TestAwkwardStorages:
             def state(self) -> str:
                 raise OSError("disk")
 
-        breaker = CircuitBreaker(fail_max=1, state_storage=Raising())
+        breaker = strict(fail_max=1, state_storage=Raising())
         assert [outcome(breaker, f) for f in (int, fail, int)] == ["ok", "tripped", "rejected"]

@@ -33,7 +33,7 @@ def silent_servers(count: int) -> Iterator[list[str]]:
 def breaker(request: pytest.FixtureRequest) -> Iterator[CircuitBreaker]:
     with silent_servers(1 if request.param == "redis" else 6) as hosts:
         path = "/main" if request.param == "redis+sentinel" else ""
-        with CircuitBreakerRegistry(f"{request.param}://{','.join(hosts)}{path}") as registry:
+        with CircuitBreakerRegistry(f"{request.param}://{','.join(hosts)}{path}", max_staleness=0.0) as registry:
             yield registry.get("claude")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record, decide, missing
 from pybreaker_ext.storage.classic import DEFAULTS, ClassicStorage, check_state
+from pybreaker_ext.storage.view import ExactView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,8 @@ class CircuitMemoryStorage(ClassicStorage):
         self._initial = check_state("state", state)
         self._clock = clock
         self._record: Record | None = None
+        #: Exact, for breakers that use this storage.
+        self.shown = ExactView(clock)
         # Re-entrant: a finalizer or a signal handler may report while this thread decides.
         self._lock = threading.RLock()
         renew_after_fork(self)
@@ -44,16 +47,17 @@ class CircuitMemoryStorage(ClassicStorage):
                 decision = decide(found, event, policy, self._now(), self._initial)
                 if self._record is found:  # nobody came in between, see the lock
                     if decision.write:
-                        self._record = decision.after
+                        self.go_on_with(decision.after)
                     return decision
 
     async def apply_async(self, event: Event, policy: Policy) -> Decision:
         """Apply one event atomically and return the decision."""
         return self.apply(event, policy)
 
-    def begin_with(self, record: Record) -> None:
-        """Begin with `record` instead of an unused circuit."""
+    def go_on_with(self, record: Record) -> None:
+        """Go on with `record`."""
         self._record = record
+        self.shown.show(record)
 
     def renew_after_fork(self) -> None:
         """Replace the lock, which a thread of the parent may have held."""
@@ -65,4 +69,4 @@ class CircuitMemoryStorage(ClassicStorage):
     def _rewrite(self, rewritten: Callable[[Record, int], Record]) -> None:
         with self._lock:
             now = self._now()
-            self._record = rewritten(self._record or missing(self._initial, now), now // 1000)
+            self.go_on_with(rewritten(self._record or missing(self._initial, now), now // 1000))

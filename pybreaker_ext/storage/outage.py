@@ -187,7 +187,7 @@ class StandIn:
     def _new_machine(self) -> CircuitMemoryStorage:
         machine = CircuitMemoryStorage(self._fallback)
         if self._fallback == OPEN:
-            machine.begin_with(Record(OPEN, generation=1, open_until=FOREVER))
+            machine.go_on_with(Record(OPEN, generation=1, open_until=FOREVER))
         return machine
 
 
