@@ -36,6 +36,8 @@ class CircuitAdmission(CircuitControl):
     def _ask(self, func: Any, args: Any, kwargs: Any) -> Permit:
         """Return a permit for one call, or raise; then tell `before_call`."""
         permit = self._admitted()
+        if not self._listeners:
+            return permit
         try:
             self._notifier.tell(self, "before_call", func, *args, **kwargs)
         except BaseException:
@@ -46,6 +48,8 @@ class CircuitAdmission(CircuitControl):
     async def _ask_async(self, func: Any, args: Any, kwargs: Any) -> Permit:
         """Return a permit for one call, or raise; then tell `before_call`."""
         permit = await self._admitted_async()
+        if not self._listeners:
+            return permit
         try:
             self._notifier.tell(self, "before_call", func, *args, **kwargs)
         except BaseException:
@@ -210,6 +214,8 @@ class CircuitAdmission(CircuitControl):
         return outcome.kind == "neutral" or (outcome.kind == "success" and self._local.clock() < view.quiet_until)
 
     def _tell_nothing(self, outcome: Outcome) -> None:
+        if not self._listeners:
+            return
         if outcome.kind == "success":
             self._notifier.tell(self, "success")
         else:

@@ -121,7 +121,8 @@ class CircuitBreaker(CircuitAdmission):
         kind = kind_of(func)
         if kind is not PLAIN:
             return cast("R", self._deferred(kind, func, args, kwargs))
-        return cast("R", self._run(func, args, kwargs))
+        result: R = self._run(func, args, kwargs)
+        return result
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Ask, run, report."""

@@ -59,9 +59,18 @@ class Notifier:
         listeners = breaker._listeners  # noqa: SLF001  the property would copy them
         if not listeners:
             return
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # a `with` takes longer
+        try:
             for listener in tuple(listeners):
-                _run(listener, hook, breaker, args, kwargs)
+                try:
+                    function = getattr(listener, hook, None)
+                    if function is not None:  # `rejected` and `neutral` are optional
+                        function(breaker, *args, **kwargs)
+                except Exception:
+                    logger.exception("The %s hook of %s failed", hook, type(listener).__name__)
+        finally:
+            lock.release()
 
     def notice(self, breaker: Any, decision: Decision) -> None:
         """Tell the changes that a decision shows: one that others made, then one that it made itself."""
@@ -80,9 +89,12 @@ class Notifier:
 
     def notice_view(self, breaker: Any, view: View) -> None:
         """Tell the change that a view shows, for a caller who is the first to use it."""
-        if self._told == view.seen or not breaker._listeners:  # noqa: SLF001
+        if self._told is view.seen or not breaker._listeners:  # noqa: SLF001
             return
         with self._lock:
+            if self._told == view.seen:
+                self._told = view.seen  # the next comparison is a glance
+                return
             self._see(view.seen)
             if not self._telling:
                 self._tell_changes(breaker)
@@ -105,13 +117,3 @@ class Notifier:
                 self.tell(breaker, "state_change", state_object(breaker, old), state_object(breaker, new))
         finally:
             self._telling = False
-
-
-def _run(listener: Any, hook: str, breaker: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    function = getattr(listener, hook, None)
-    if function is None:  # `rejected` and `neutral` are optional
-        return
-    try:
-        function(breaker, *args, **kwargs)
-    except Exception:
-        logger.exception("The %s hook of %s failed", hook, type(listener).__name__)

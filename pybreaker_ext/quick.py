@@ -18,45 +18,60 @@ if TYPE_CHECKING:
 DEFERRED: Final = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 
 
+def _of(breaker: CircuitBreaker) -> Any:
+    notifier = breaker._notifier
+    return breaker._local, breaker._listeners, notifier.notice_view, notifier.tell
+
+
 def protected_function(breaker: CircuitBreaker, func: Any) -> Any:
     """Return a plain function that is called through `breaker`."""
-    local, listeners = breaker._local, breaker._listeners
+    local, listeners, notice_view, tell = _of(breaker)
     clock, run, failed, returned = local.clock, breaker._run, breaker._failed, breaker._returned
 
     @functools.wraps(func)
     def protected(*args: Any, **kwargs: Any) -> Any:
         view = local.view
-        if clock() >= view.quiet_until or listeners:
+        if clock() >= view.quiet_until:
             return run(func, args, kwargs)
+        if listeners:
+            notice_view(breaker, view)
+            tell(breaker, "before_call", func, *args, **kwargs)
         try:
             result = func(*args, **kwargs)
         except BaseException as error:
             failed(view.permit, error)
             raise
-        if clock() < local.view.quiet_until and type(result) not in DEFERRED:
-            return result
-        return returned(view.permit, result)
+        if clock() >= local.view.quiet_until or type(result) in DEFERRED:
+            return returned(view.permit, result)
+        if listeners:
+            tell(breaker, "success")
+        return result
 
     return protected
 
 
 def protected_coroutine(breaker: CircuitBreaker, func: Any) -> Any:
     """Return a coroutine function that is called through `breaker`."""
-    local, listeners = breaker._local, breaker._listeners
+    local, listeners, notice_view, tell = _of(breaker)
     clock, run, failed, returned = local.clock, breaker._run_async, breaker._failed_async, breaker._returned_async
 
     @functools.wraps(func)
     async def protected(*args: Any, **kwargs: Any) -> Any:
         view = local.view
-        if clock() >= view.quiet_until or listeners:
+        if clock() >= view.quiet_until:
             return await run(func, args, kwargs)
+        if listeners:
+            notice_view(breaker, view)
+            tell(breaker, "before_call", func, *args, **kwargs)
         try:
             result = await func(*args, **kwargs)
         except BaseException as error:
             await failed(view.permit, error)
             raise
-        if clock() < local.view.quiet_until and type(result) not in DEFERRED:
-            return result
-        return await returned(view.permit, result)
+        if clock() >= local.view.quiet_until or type(result) in DEFERRED:
+            return await returned(view.permit, result)
+        if listeners:
+            tell(breaker, "success")
+        return result
 
     return protected
