@@ -539,6 +539,27 @@ class TestDifferences:
         assert probes(pybreaker) == 2
         assert probes(pybreaker_ext) == 1
 
+    def test_anothers_trip_is_known_a_moment_later(self, redis_server: RedisServer) -> None:
+        with redis_server.client() as client:
+            for package, settings, state in (
+                (pybreaker, {}, "rejected"),
+                (pybreaker_ext, {"max_staleness": 600}, "admitted"),
+                (pybreaker_ext, {"max_staleness": 0}, "rejected"),
+            ):
+                client.flushall()
+                first, second = (
+                    package.CircuitBreaker(state_storage=package.CircuitRedisStorage("closed", client, "n"), **settings)
+                    for _ in range(2)
+                )
+                second.call(int)
+                first.open()
+                try:
+                    second.call(int)
+                    seen = "admitted"
+                except pybreaker.CircuitBreakerError:
+                    seen = "rejected"
+                assert seen == state
+
     def test_noticing_half_open_does_not_forget_successes(self, redis_server: RedisServer) -> None:
         def state_after_two_successes(package: ModuleType) -> str:
             with redis_server.client() as client:
