@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pybreaker_ext import settings
 from pybreaker_ext.control import CircuitControl
 from pybreaker_ext.errors import NO_PERMIT, STILL_OPEN, TRIAL_FAILED, TRIPPED, CircuitBreakerError
-from pybreaker_ext.machine import FAILURES, HALF_OPEN, OPEN, REJECTED, Decision, Event, Record
+from pybreaker_ext.machine import CLOSED, FAILURES, HALF_OPEN, OPEN, REJECTED, Decision, Event, Record
 from pybreaker_ext.outcome import NEUTRAL, SUCCESS, Judge, Outcome, matches
 from pybreaker_ext.snapshot import in_seconds
 from pybreaker_ext.storage.cancellation import in_background, in_loop
@@ -58,45 +58,43 @@ class CircuitAdmission(CircuitControl):
         return permit
 
     def _admitted(self) -> Permit:
-        view = self._local.view
-        permit = self._permit_by(view)
-        if permit is not None:
-            return permit
+        local = self._local
+        view, now = local.view, local.clock()
+        if now < view.decides_until:
+            return self._permit_by(view, now)
         event = Event("ask", tokens.new())
-        ask = functools.partial(self._apply, event)
-        decision = self._local.joined(view, ask)
-        if decision is None:  # another caller has asked meanwhile
-            permit = self._permit_by(self._local.view)
-            if permit is not None:
-                return permit
-            decision = ask()
-        return self._permit(event, decision)
+        if now >= view.open_until:
+            return self._permit(event, self._apply(event))
+        decision = local.joined(view, functools.partial(self._apply, event))
+        if decision is not None:
+            return self._permit(event, decision)
+        view, now = local.view, local.clock()  # another caller has asked meanwhile
+        if now < view.decides_until:
+            return self._permit_by(view, now)
+        return self._permit(event, self._apply(event))
 
     async def _admitted_async(self) -> Permit:
-        view = self._local.view
-        permit = self._permit_by(view)
-        if permit is not None:
-            return permit
+        local = self._local
+        view, now = local.view, local.clock()
+        if now < view.decides_until:
+            return self._permit_by(view, now)
         event = Event("ask", tokens.new())
-        ask = functools.partial(self._apply_async, event)
-        decision = await self._local.joined_async(view, ask)
-        if decision is None:  # another caller has asked meanwhile
-            permit = self._permit_by(self._local.view)
-            if permit is not None:
-                return permit
-            decision = await ask()
-        return self._permit(event, decision)
+        if now >= view.open_until:
+            return self._permit(event, await self._apply_async(event))
+        decision = await local.joined_async(view, functools.partial(self._apply_async, event))
+        if decision is not None:
+            return self._permit(event, decision)
+        view, now = local.view, local.clock()  # another caller has asked meanwhile
+        if now < view.decides_until:
+            return self._permit_by(view, now)
+        return self._permit(event, await self._apply_async(event))
 
-    def _permit_by(self, view: View) -> Permit | None:
-        """Return a permit, or raise, if a view is enough to decide that."""
-        now = self._local.clock()
-        if now < view.admits_until:
-            self._notifier.notice_view(self, view)
+    def _permit_by(self, view: View, now: float) -> Permit:
+        """Return a permit, or raise, as a view that is fresh enough decides."""
+        self._notifier.notice_view(self, view)
+        if view.record.state == CLOSED:
             return view.permit
-        if now < view.rejects_until:
-            self._notifier.notice_view(self, view)
-            raise self._rejection(view.record, view.open_until - now)
-        return None
+        raise self._rejection(view.record, view.open_until - now)
 
     def _permit(self, event: Event, decision: Decision) -> Permit:
         """Return the permit that an ask got, or raise."""
@@ -179,47 +177,46 @@ class CircuitAdmission(CircuitControl):
 
     def _settle(self, permit: Permit, outcome: Outcome) -> Decision | None:
         """Report an outcome and tell the listeners; None when there was nothing to report."""
-        view = self._local.view
-        if self._is_nothing(permit, outcome, view):
-            self._tell_nothing(outcome)
-            return None
-        report = functools.partial(self._apply, _report(permit, outcome))
-        decision = self._local.joined(view, report) if _may_be_nothing(permit, outcome) else report()
-        if decision is None:  # another caller has asked meanwhile
-            if self._is_nothing(permit, outcome, self._local.view):
-                self._tell_nothing(outcome)
-                return None
-            decision = report()
-        return self._tell(outcome, decision)
+        if permit.token or outcome.kind not in ("success", "neutral"):
+            return self._tell(outcome, self._apply(_report(permit, outcome)))
+        local = self._local
+        view, now = local.view, local.clock()
+        if outcome.kind == "neutral" or now < view.quiet_until:
+            return self._tell_nothing(outcome)
+        event = _report(permit, outcome)
+        if now >= view.open_until:
+            return self._tell(outcome, self._apply(event))
+        decision = local.joined(view, functools.partial(self._apply, event))
+        if decision is not None:
+            return self._tell(outcome, decision)
+        if local.clock() < local.view.quiet_until:  # another caller has asked meanwhile
+            return self._tell_nothing(outcome)
+        return self._tell(outcome, self._apply(event))
 
     async def _settle_async(self, permit: Permit, outcome: Outcome) -> Decision | None:
         """Report an outcome and tell the listeners; None when there was nothing to report."""
-        view = self._local.view
-        if self._is_nothing(permit, outcome, view):
-            self._tell_nothing(outcome)
-            return None
-        report = functools.partial(self._apply_async, _report(permit, outcome))
-        decision = await (self._local.joined_async(view, report) if _may_be_nothing(permit, outcome) else report())
-        if decision is None:  # another caller has asked meanwhile
-            if self._is_nothing(permit, outcome, self._local.view):
-                self._tell_nothing(outcome)
-                return None
-            decision = await report()
-        return self._tell(outcome, decision)
+        if permit.token or outcome.kind not in ("success", "neutral"):
+            return self._tell(outcome, await self._apply_async(_report(permit, outcome)))
+        local = self._local
+        view, now = local.view, local.clock()
+        if outcome.kind == "neutral" or now < view.quiet_until:
+            return self._tell_nothing(outcome)
+        event = _report(permit, outcome)
+        if now >= view.open_until:
+            return self._tell(outcome, await self._apply_async(event))
+        decision = await local.joined_async(view, functools.partial(self._apply_async, event))
+        if decision is not None:
+            return self._tell(outcome, decision)
+        if local.clock() < local.view.quiet_until:  # another caller has asked meanwhile
+            return self._tell_nothing(outcome)
+        return self._tell(outcome, await self._apply_async(event))
 
-    def _is_nothing(self, permit: Permit, outcome: Outcome, view: View) -> bool:
-        """Tell whether a report would change nothing: rows 13, and 2 at `fail_counter` 0."""
-        if permit.token:
-            return False
-        return outcome.kind == "neutral" or (outcome.kind == "success" and self._local.clock() < view.quiet_until)
-
-    def _tell_nothing(self, outcome: Outcome) -> None:
-        if not self._listeners:
-            return
-        if outcome.kind == "success":
-            self._notifier.tell(self, "success")
-        else:
-            self._notifier.tell(self, "neutral", outcome.error)
+    def _tell_nothing(self, outcome: Outcome) -> Decision | None:
+        """Tell of rows 13, and 2 at `fail_counter` 0: there is nothing to report."""
+        if self._listeners:
+            told = () if outcome.kind == "success" else (outcome.error,)
+            self._notifier.tell(self, outcome.kind, *told)
+        return None
 
     def _raise_if_tripped(self, decision: Decision | None, error: BaseException) -> None:
         if decision is not None and self._throw_new_error_on_trip and _tripped(decision):
@@ -237,18 +234,14 @@ class CircuitAdmission(CircuitControl):
         return decision
 
 
-def _may_be_nothing(permit: Permit, outcome: Outcome) -> bool:
-    """Tell whether another caller's answer can make this report needless."""
-    return outcome.kind == "success" and not permit.token
-
-
 def _report(permit: Permit, outcome: Outcome) -> Event:
+    kind = outcome.kind
     return Event(
-        outcome.kind,
+        kind,
         permit.token,
         permit.generation,
-        settings.milliseconds(outcome.duration),
-        random.random() if outcome.kind == "failure" else 0.0,  # noqa: S311  luck, no secret
+        settings.milliseconds(outcome.duration) if kind == "hold" else 0,
+        random.random() if kind == "failure" else 0.0,  # noqa: S311  luck, no secret
         permit.epoch,
     )
 

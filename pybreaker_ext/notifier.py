@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import pybreaker
@@ -44,7 +43,7 @@ class Notifier:
         self._told = (-1, 0, state)
         #: Whether that was a foreign write which nobody had stored as adopted.
         self._unsaved = False
-        self._changes: deque[tuple[str, str]] = deque()
+        self._changes: list[tuple[str, str]] = []
         self._telling = False
         self.renew_after_fork()
         renew_after_fork(self)
@@ -113,7 +112,7 @@ class Notifier:
         try:
             self._telling = True
             while self._changes:
-                old, new = self._changes.popleft()
+                old, new = self._changes.pop(0)
                 self.tell(breaker, "state_change", state_object(breaker, old), state_object(breaker, new))
         finally:
             self._telling = False

@@ -56,8 +56,8 @@ class ClockedRedis(CircuitRedisStorage):
     PRELUDE = "local now = tonumber(ARGV[#ARGV])\n"
     test_clock: Clock
 
-    def _arguments(self, event: Event, policy: Policy) -> list[Any]:
-        return [*super()._arguments(event, policy), self.test_clock.now]
+    def _arguments(self, event: Event, policy: Policy) -> tuple[Any, ...]:
+        return (*super()._arguments(event, policy), self.test_clock.now)
 
 
 class InLoop:

@@ -34,7 +34,7 @@ def breaker(store: Cluster | Sentinels) -> Iterator[CircuitBreaker]:
 
 
 def primary(store: Cluster | Sentinels, breaker: CircuitBreaker) -> RedisServer:
-    key = breaker._state_storage._keys[0]
+    key = breaker._state_storage._keys[0].decode()
     return store.primary_of(key) if hasattr(store, "primary_of") else store.primary
 
 

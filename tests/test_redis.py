@@ -388,7 +388,7 @@ def test_storages_of_one_client_share_their_way_to_it(redis_server: servers.Redi
 
 class TestKeyNames:
     def keys(self, *args: Any, **kwargs: Any) -> str:
-        return pybreaker_ext.CircuitRedisStorage("closed", fakeredis.FakeRedis(), *args, **kwargs)._keys[0]
+        return pybreaker_ext.CircuitRedisStorage("closed", fakeredis.FakeRedis(), *args, **kwargs)._keys[0].decode()
 
     def test_plain(self) -> None:
         assert self.keys() == "pybreaker:state"

@@ -14,26 +14,26 @@
 --            permits     "token:lease end in ms", separated by commas
 --            state, opened   KEYS[1] and KEYS[4] as we last wrote or adopted them: when they
 --                        differ from the keys, somebody else has written
--- ARGV[1]  event   ask, success, failure, neutral, hold, renew, open, half_open, close, reset, read
--- ARGV[2]  policy  "initial_state fail_max reset_timeout_ms success_threshold half_open_max_calls
---                  probe_timeout_ms multiplier maximum_ms jitter"
--- ARGV[3]  key_ttl in ms; 0: records don't expire
--- ARGV[4]  token   letters and digits; names the ask (ask and reports)
--- ARGV[5]  generation of the permit (reports)
--- ARGV[6]  duration in ms (open, hold)
--- ARGV[7]  luck, uniform in [0, 1) (failure)
--- ARGV[8]  1: write something even if nothing changes, to learn whether the server takes writes; 0: don't
--- returns one string, separated by blanks, '-' for nothing:
---   verdict, retry_after in ms, now in ms, state and generation before, then the record: state,
---   generation, fail_counter, success_counter, opened_at, open_until, trips, reason, permits;
---   if the record was adopted but not stored, the generation that is stored, 0 for none; last, the
---   names of stored values that were not understood, separated by commas
+-- ARGV[1]  event   "kind token generation duration_ms luck trial"
+--            kind        ask, success, failure, neutral, hold, renew, open, half_open, close, reset, read
+--            token       letters and digits; names the ask (ask and reports of probes); - for none
+--            generation  of the permit (reports)
+--            duration    in ms (open, hold)
+--            luck        uniform in [0, 1) (failure)
+--            trial       1: write something even if nothing changes, to learn whether the server takes
+--                        writes; 0: don't
+-- ARGV[2]  policy  "key_ttl_ms initial_state fail_max reset_timeout_ms success_threshold
+--                  half_open_max_calls probe_timeout_ms multiplier maximum_ms jitter"
+--            key_ttl     0: records don't expire
+-- returns one string of words, each of which may be empty, separated by blanks:
+--   verdict, retry_after in ms, now in ms; state and generation before, empty when they are as after;
+--   the record: state, fail_counter, success_counter, generation, open_until, opened_at, trips, reason,
+--   permits; if the record was adopted but not stored, the generation that is stored, 0 for none; last,
+--   the names of stored values that were not understood, separated by commas
 
 local FIELDS = {'generation', 'open_until', 'opened_at', 'trips', 'reason', 'permits', 'state', 'opened'}
-local STATES = {[CLOSED] = true, [OPEN] = true, [HALF_OPEN] = true}
-local REASONS = {[FAILURES] = true, [HOLD] = true, [MANUAL] = true, [''] = true}
 local ms = math.floor(now / 1000)
-local strange = {} -- names of values that were not understood
+local strange = '' -- names of values that were not understood, separated by commas
 local adopted_from -- if the record is missing or somebody else's: the generation that is stored
 
 -- Most asks need no policy at all, so it is taken apart when first looked at.
@@ -43,21 +43,25 @@ local policy = setmetatable({}, {__index = function(this, name)
     words[#words + 1] = word
   end
   setmetatable(this, nil)
-  this.initial, this.fail_max, this.reset_timeout = words[1], tonumber(words[2]), tonumber(words[3])
-  this.success_threshold, this.half_open_max_calls = tonumber(words[4]), tonumber(words[5])
-  this.probe_timeout, this.multiplier = tonumber(words[6]), tonumber(words[7])
-  this.maximum, this.jitter = tonumber(words[8]), tonumber(words[9])
+  this.initial, this.fail_max, this.reset_timeout = words[2], tonumber(words[3]), tonumber(words[4])
+  this.success_threshold, this.half_open_max_calls = tonumber(words[5]), tonumber(words[6])
+  this.probe_timeout, this.multiplier = tonumber(words[7]), tonumber(words[8])
+  this.maximum, this.jitter = tonumber(words[9]), tonumber(words[10])
   return this[name]
 end})
 
+local function note(name)
+  strange = (strange ~= '' and strange .. ',' or '') .. name
+end
+
 -- A stored whole number; nothing when it is missing or not understood.
 local function whole(name, text)
-  if not text then -- also false, which is what Redis gives for a key that isn't there
+  if not text then -- false is what Redis gives for a key that isn't there
     return nil
   end
-  local number = string.match(text, '^%d+$') and tonumber(text)
+  local number = not string.find(text, '%D') and tonumber(text)
   if not number or number > FOREVER then
-    strange[#strange + 1] = name
+    note(name)
     return nil
   end
   return number
@@ -68,12 +72,15 @@ local function digits(number)
 end
 
 local function permits_from(text)
-  local permits, rest = {}, string.gsub(text or '', '(%w+):(%d+),?', '')
-  if rest ~= '' then
-    strange[#strange + 1] = 'permits'
+  local permits = {}
+  if not text or text == '' then
     return permits
   end
-  for token, lease_end in string.gmatch(text or '', '(%w+):(%d+)') do
+  if string.gsub(text, '(%w+):(%d+),?', '') ~= '' then
+    note('permits')
+    return permits
+  end
+  for token, lease_end in string.gmatch(text, '(%w+):(%d+)') do
     permits[token] = math.min(tonumber(lease_end), FOREVER)
   end
   return permits
@@ -88,64 +95,67 @@ local function permits_to(permits)
   return table.concat(texts, ',')
 end
 
--- Our hash, field by field as it is stored; empty when there is none.
-local function load_hash()
-  local found = redis.pcall('HMGET', KEYS[5], unpack(FIELDS))
-  if found.err then
-    if not string.find(tostring(found.err), 'WRONGTYPE', 1, true) then
-      redis.call('HMGET', KEYS[5], unpack(FIELDS)) -- fails again, with the server's own words
-    end
-    strange[#strange + 1] = 'ext'
-    return {wrong_type = true}
+local function reason_from(text)
+  if text == '' or text == FAILURES or text == HOLD or text == MANUAL then
+    return text
+  elseif text then
+    note('reason')
   end
-  local stored = {}
-  for i, name in ipairs(FIELDS) do
-    stored[name] = found[i] or nil
-  end
-  return stored
+  return ''
 end
 
--- What our hash adds to pybreaker's keys; nothing when a number is missing or not understood.
-local function ours(stored)
-  local part = {permits = permits_from(stored.permits), reason = stored.reason or ''}
-  for _, name in ipairs({'generation', 'open_until', 'opened_at', 'trips'}) do
-    part[name] = whole(name, stored[name])
-    if not part[name] then
-      return nil
+-- The state that is stored; nothing when it is missing or not understood.
+local function state_from(keys)
+  if not (keys[1] and keys[2] and keys[3]) then
+    for i, name in ipairs({'state', 'fail_counter', 'success_counter'}) do
+      if not keys[i] and redis.call('EXISTS', KEYS[i]) == 1 then -- of another type
+        note(name)
+      end
     end
   end
-  if not REASONS[part.reason] then
-    strange[#strange + 1], part.reason = 'reason', ''
+  local state = keys[1]
+  if state == CLOSED or state == OPEN or state == HALF_OPEN then
+    return state
+  elseif state then
+    note('state')
   end
-  return part
+end
+
+-- Our hash, in the order of FIELDS; empty when there is none.
+local function load_hash()
+  local found = redis.pcall('HMGET', KEYS[5], unpack(FIELDS))
+  if not found.err then
+    return found
+  end
+  if not string.find(tostring(found.err), 'WRONGTYPE', 1, true) then
+    redis.call('HMGET', KEYS[5], unpack(FIELDS)) -- fails again, with the server's own words
+  end
+  note('ext')
+  return {wrong_type = true}
 end
 
 -- The record, taken from pybreaker's keys and our hash, and foreign writes adopted.
-local function load(keys, stored)
-  for i, name in ipairs({'state', 'fail_counter', 'success_counter'}) do
-    if not keys[i] and redis.call('EXISTS', KEYS[i]) == 1 then -- of another type
-      strange[#strange + 1] = name
-    end
-  end
-  local state = keys[1] or nil
-  if state and not STATES[state] then
-    strange[#strange + 1], state = 'state', nil
-  end
-  local part = ours(stored)
-  local record = missing(state or policy.initial, now, part and part.generation or 0)
+local function load(keys, hash)
+  local state, permits = state_from(keys), permits_from(hash[6])
+  local generation = whole('generation', hash[1])
+  local open_until = generation and whole('open_until', hash[2])
+  local opened_at = open_until and whole('opened_at', hash[3])
+  local trips = opened_at and whole('trips', hash[4]) -- if there is one, all four are understood
+  local last = trips and generation or 0
   if not state then
-    adopted_from = part and part.generation or 0
-    return record
+    adopted_from = last
+    return missing(policy.initial, now, last)
   end
+  local record = trips and {
+    generation = generation, open_until = open_until, opened_at = opened_at, trips = trips,
+    reason = reason_from(hash[5]), permits = permits,
+  } or missing(state, now, last)
+  record.state = state
   record.fail_counter = whole('fail_counter', keys[2]) or 0
   record.success_counter = whole('success_counter', keys[3]) or 0
-  for name, value in pairs(part or {}) do
-    record[name] = value
-  end
-  if not part or stored.state ~= state or (state == OPEN and stored.opened ~= (keys[4] or '')) then
-    adopted_from = part and part.generation or 0
-    local opened_at = math.min((whole('opened_at', keys[4]) or 0) * 1000, FOREVER)
-    adopt(record, state, opened_at, policy, ms)
+  if not trips or hash[7] ~= state or (state == OPEN and hash[8] ~= (keys[4] or '')) then
+    adopted_from = last
+    adopt(record, state, math.min((whole('opened_at', keys[4]) or 0) * 1000, FOREVER), policy, ms)
   end
   return record
 end
@@ -173,19 +183,18 @@ local function save_keys(record, keys, reopened)
 end
 
 -- Writes the fields of our hash that differ.
-local function save_hash(record, stored, opened)
+local function save_hash(record, hash, opened)
   local values = {
-    generation = digits(record.generation), open_until = digits(record.open_until),
-    opened_at = digits(record.opened_at), trips = digits(record.trips), reason = record.reason,
-    permits = permits_to(record.permits), state = record.state, opened = opened,
+    digits(record.generation), digits(record.open_until), digits(record.opened_at), digits(record.trips),
+    record.reason, permits_to(record.permits), record.state, opened,
   }
   local fields = {}
-  for _, name in ipairs(FIELDS) do
-    if values[name] ~= stored[name] then
-      fields[#fields + 1], fields[#fields + 2] = name, values[name]
+  for i, name in ipairs(FIELDS) do
+    if values[i] ~= hash[i] then
+      fields[#fields + 1], fields[#fields + 2] = name, values[i]
     end
   end
-  if stored.wrong_type then
+  if hash.wrong_type then
     redis.call('DEL', KEYS[5])
   end
   if #fields > 0 then
@@ -193,15 +202,17 @@ local function save_hash(record, stored, opened)
   end
 end
 
-local function save(record, keys, stored, opened_before)
-  local reopened, opened = record.opened_at ~= opened_before, stored.opened
+local function save(record, keys, hash, opened_before)
+  local reopened, opened = record.opened_at ~= opened_before, hash[8]
   if reopened then
     opened = record.opened_at > 0 and digits(math.floor(record.opened_at / 1000)) or ''
   elseif adopted_from then
     opened = keys[4] or ''
   end
   save_keys(record, keys, reopened)
-  save_hash(record, stored, opened)
+  if adopted_from or record.state ~= CLOSED or digits(record.generation) ~= hash[1] then
+    save_hash(record, hash, opened) -- while it stays closed, there are only failures to count
+  end
 end
 
 -- Idle circuits expire `key_ttl` after the last thing that still matters has ended. While closed
@@ -220,30 +231,30 @@ local function expire(record, key_ttl)
   end
 end
 
-local function reply(verdict, state, generation, record, unsaved_from)
-  return table.concat({
-    verdict, digits(retry_after(record, policy, ms)), digits(ms), state, digits(generation),
-    record.state, digits(record.generation), digits(record.fail_counter), digits(record.success_counter),
-    digits(record.opened_at), digits(record.open_until), digits(record.trips),
-    record.reason ~= '' and record.reason or '-',
-    next(record.permits) and permits_to(record.permits) or '-', unsaved_from and digits(unsaved_from) or '-',
-    #strange > 0 and table.concat(strange, ',') or '-',
+-- The words of a record; one that is as it was found goes back as it is stored.
+local function words(record, keys, hash, as_found)
+  if as_found and strange == '' and keys[2] and keys[3] then
+    return table.concat(keys, ' ', 1, 3), table.concat(hash, ' ', 1, 6)
+  end
+  return table.concat({record.state, digits(record.fail_counter), digits(record.success_counter)}, ' '), table.concat({
+    digits(record.generation), digits(record.open_until), digits(record.opened_at), digits(record.trips),
+    record.reason, permits_to(record.permits),
   }, ' ')
 end
 
 local keys = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-local stored = load_hash()
-local record = load(keys, stored)
+local hash = load_hash()
+local record = load(keys, hash)
 local state, generation, opened_before = record.state, record.generation, record.opened_at
+local kind, token, permitted, duration, luck, trial = string.match(ARGV[1], '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)')
 local event = {
-  kind = ARGV[1], token = ARGV[4] or '', generation = tonumber(ARGV[5]),
-  duration = tonumber(ARGV[6]), luck = tonumber(ARGV[7]),
+  kind = kind, token = token, generation = tonumber(permitted), duration = tonumber(duration), luck = tonumber(luck),
 }
 local verdict, write = decide(record, event, policy, now, adopted_from)
-local key_ttl = tonumber(ARGV[3])
+local key_ttl = tonumber(string.match(ARGV[2], '^%d+'))
 if write then
-  save(record, keys, stored, opened_before)
-elseif ARGV[8] == '1' and not stored.wrong_type then
+  save(record, keys, hash, opened_before)
+elseif trial == '1' and not hash.wrong_type then
   redis.call('HSET', KEYS[5], 'trial', '1')
   redis.call('HDEL', KEYS[5], 'trial')
 end
@@ -252,4 +263,10 @@ local in_use = key_ttl > 0 and verdict == ADMITTED and record.state == CLOSED
 if key_ttl > 0 and write or in_use and redis.call('PTTL', KEYS[5]) < key_ttl / 2 + policy.probe_timeout then
   expire(record, key_ttl)
 end
-return reply(verdict, state, generation, record, not write and adopted_from)
+local before = ' '
+if record.generation ~= generation or record.state ~= state then
+  before = state .. ' ' .. digits(generation)
+end
+local counters, ours = words(record, keys, hash, not write and not adopted_from)
+return verdict .. ' ' .. digits(retry_after(record, policy, ms)) .. ' ' .. digits(ms) .. ' ' .. before .. ' '
+  .. counters .. ' ' .. ours .. ' ' .. (not write and adopted_from and digits(adopted_from) or '') .. ' ' .. strange

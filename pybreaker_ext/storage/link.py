@@ -44,6 +44,8 @@ class Link:
         self._given = given
         self._given_async = given_async
         self._own: Any = None
+        #: Asked once, because redis-py's classes are slow to tell.
+        self._in_cluster = False
         #: The epoch in which no client could be made.
         self._unmade: int | None = None
         self._loops = LoopClients(lambda: own_async_client(given, given_async), theirs=given_async)
@@ -58,7 +60,7 @@ class Link:
         self._own = None
         self._making = threading.Lock()
 
-    def run(self, epoch: int, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def run(self, epoch: int, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
         """Run a Lua script, in one round trip once the server knows it.
 
         `epoch` is the one in which the caller was told to ask the store.
@@ -72,7 +74,7 @@ class Link:
         while True:
             try:
                 client = self._client(epoch)
-                return _evaluate(client, script, keys, arguments)
+                return (_evaluate_in_cluster if self._in_cluster else _evaluate)(client, script, keys, arguments)
             except MaxConnectionsError as error:  # nothing was sent, and the server isn't away
                 self._check_patience(epoch, began, theirs=self._own is self._given, error=error)
                 time.sleep(0.001)
@@ -82,7 +84,7 @@ class Link:
                 self._forget_servers(client)
                 raise StoreUnavailableError from error
 
-    async def run_async(self, epoch: int, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def run_async(self, epoch: int, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
         """Run a Lua script, in one round trip once the server knows it.
 
         `epoch` is the one in which the caller was told to ask the store.
@@ -121,8 +123,9 @@ class Link:
                 if self._unmade == epoch and epoch % 2 == 0:
                     raise StoreBusyError
                 self._unmade = epoch
-                self._own = own_client(self._given)
-                self._unmade = None
+                own = own_client(self._given)
+                self._in_cluster = isinstance(own, RedisCluster)
+                self._own, self._unmade = own, None
                 if self._own is not self._given:
                     self._closing = weakref.finalize(self, _close, self._own, os.getpid())
             return self._own
@@ -131,7 +134,7 @@ class Link:
         """After a failure, let a cluster or the sentinels be asked anew where the server is now."""
         if client is None or client is self._given:
             return
-        if isinstance(client, RedisCluster):
+        if self._in_cluster:
             with self._making:
                 if self._own is client:
                     self._own = None
@@ -189,28 +192,32 @@ def _close(client: Any, process: int) -> None:
 
 
 @functools.cache
-def _digest(script: str) -> str:
-    """Return the name by which the server knows a script."""
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+def _digest(script: str) -> Any:
+    """Return the name by which the server knows a script, as bytes, which redis-py need not encode each time."""
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()
 
 
-def _evaluate(client: Any, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-    if isinstance(client, RedisCluster):
-        node = client.get_redis_connection(client.get_node_from_key(keys[0]))  # type: ignore[no-untyped-call]
-        # Straight to the node: on a failure, redis-py would first look at all others, and wait for each.
-        with contextlib.suppress(AskError, TryAgainError):  # it has moved (MovedError is one): redis-py follows
-            return _evaluate(node, script, keys, arguments)
+def _evaluate(client: Any, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
     try:
-        return client.evalsha(_digest(script), len(keys), *keys, *arguments)
+        return client.execute_command("EVALSHA", _digest(script), len(keys), *keys, *arguments)
     except NoScriptError:
-        return client.eval(script, len(keys), *keys, *arguments)
+        return client.execute_command("EVAL", script, len(keys), *keys, *arguments)
 
 
-async def _evaluate_async(client: Any, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+async def _evaluate_async(client: Any, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
     try:
-        return await client.evalsha(_digest(script), len(keys), *keys, *arguments)
+        return await client.execute_command("EVALSHA", _digest(script), len(keys), *keys, *arguments)
     except NoScriptError:
-        return await client.eval(script, len(keys), *keys, *arguments)
+        return await client.execute_command("EVAL", script, len(keys), *keys, *arguments)
+
+
+def _evaluate_in_cluster(client: Any, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
+    """Send it straight to the node: on a failure, redis-py would look at all others first, and wait for each."""
+    node = client.get_redis_connection(client.get_node_from_key(keys[0]))
+    try:
+        return _evaluate(node, script, keys, arguments)
+    except (AskError, TryAgainError):  # it has moved (MovedError is an AskError): redis-py finds it
+        return _evaluate(client, script, keys, arguments)
 
 
 def _describe(client: Any) -> str:

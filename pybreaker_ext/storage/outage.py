@@ -200,7 +200,8 @@ def for_epoch(event: Event, epoch: int) -> Event:
 
 def for_store(event: Event, epoch: int) -> Event:
     """Return the event as the store gets it; an odd epoch on it marks the trial that may end an outage."""
-    return for_epoch(event, 0)._replace(epoch=epoch)
+    event = for_epoch(event, 0)
+    return event if event.epoch == epoch else event._replace(epoch=epoch)
 
 
 def _text(error: BaseException) -> str:

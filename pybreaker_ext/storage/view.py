@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pybreaker_ext.forks import renew_after_fork
-from pybreaker_ext.machine import CLOSED, FOREVER, OPEN, Record
+from pybreaker_ext.machine import CLOSED, FOREVER, HALF_OPEN, OPEN, Record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,14 +48,13 @@ class View:
     """
 
     __slots__ = (
-        "admits_until",
+        "decides_until",
         "open_until",
         "order",
         "permit",
         "quiet_until",
         "received",
         "record",
-        "rejects_until",
         "seen",
     )
 
@@ -74,18 +73,21 @@ class View:
         self.permit = Permit(record.generation, "", epoch)
         #: What a notifier compares.
         self.seen = (epoch, record.generation, record.state)
-        self.admits_until = until if closed else -math.inf
-        #: Until then, a success would change nothing.
-        self.quiet_until = until if closed and not record.fail_counter else -math.inf
-        self.rejects_until = min(until, open_until) if record.state == OPEN else -math.inf
         #: Until then, only the view's age sends a caller to the store. A half-open circuit must always be asked.
         self.open_until = math.inf if closed else open_until if record.state == OPEN else -math.inf
+        #: Until then, an ask is answered: admitted when closed, else rejected.
+        self.decides_until = min(until, self.open_until)
+        #: Until then, a success would change nothing.
+        self.quiet_until = until if closed and not record.fail_counter else -math.inf
         self.order = order
         self.received = received
 
 
 #: Nothing is known, and one caller is enough to find out.
 UNKNOWN: Final = View(Record(), 0, -math.inf, -math.inf)
+
+#: Nothing is ever known, and every caller asks.
+STRICT: Final = View(Record(HALF_OPEN), 0, -math.inf, -math.inf)
 
 
 #: The order of what only an answer to a later question replaces.
@@ -136,7 +138,7 @@ class LocalView:
     __slots__ = ("_joining", "_joining_async", "_max_staleness", "clock", "view")
 
     def __init__(self, max_staleness: float) -> None:
-        self.view = UNKNOWN
+        self.view = UNKNOWN if max_staleness else STRICT
         self.clock = clock
         self._max_staleness = max_staleness
         self._joining_async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -154,7 +156,7 @@ class LocalView:
         An answer to what was sent after the view was received is newer whatever the store's clock
         says, which may have been set back. An adoption that isn't stored has no generation yet.
         """
-        if not self._max_staleness:
+        if self.view is STRICT:
             return
         if decision.stored is not None:
             self.forget()
@@ -170,32 +172,26 @@ class LocalView:
 
     def forget(self) -> None:
         """Rely on nothing that was asked before now."""
-        self.view = View(Record(), 0, -math.inf, -math.inf, _NEWEST, self.clock())
+        if self.view is not STRICT:
+            self.view = View(Record(), 0, -math.inf, -math.inf, _NEWEST, self.clock())
 
     def joined(self, view: View, ask: Callable[[], Decision]) -> Decision | None:
         """Return what `ask` returns; None: another caller has asked, look at the view again.
 
-        Callers whose `view` is merely too old wait for one of them. All others ask at once.
+        For callers whose `view` is merely too old: they wait for one of them.
         """
-        if self._asks_alone(view):
-            return ask()
         with self._joining:
             return ask() if self.view is view else None
 
     async def joined_async(self, view: View, ask: Callable[[], Awaitable[Decision]]) -> Decision | None:
-        """Return what `ask` returns; None: another task of this loop has asked, look at the view again.
+        """Return what `ask` returns; None: another caller has asked, look at the view again.
 
-        Callers whose `view` is merely too old wait for one of them. All others ask at once.
+        For callers whose `view` is merely too old: they wait for one of them, in this loop.
         """
-        if self._asks_alone(view):
-            return await ask()
         if self._joining_async is None:
             self._joining_async = weakref.WeakKeyDictionary()
         async with self._joining_async.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             return await ask() if self.view is view else None
-
-    def _asks_alone(self, view: View) -> bool:
-        return not self._max_staleness or self.clock() >= view.open_until
 
 
 class _Installing:
