@@ -173,6 +173,8 @@ def _line(fault: ErrorDetails) -> str:
         path = path[:-1]  # without pydantic's "[key]"
     elif kind in ("extra_forbidden", "invalid_key"):
         said = _unknown(str(path[-1]), _known(path))
+        if path[0] == "breakers" and isinstance(fault["input"], dict):
+            said += " (a name with dots needs quotes)"
     elif kind == "string_unicode":
         said = f"must have keys that UTF-8 can encode, not {fault['input']!r}"
     elif kind == "dict_type":

@@ -18,13 +18,16 @@ from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.view import ExactView, LocalView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from pybreaker_ext.storage import Storage
 
 
 class CircuitControl(pybreaker.CircuitBreaker):
     """Settings, readings and manual control; `CircuitBreaker` adds the calls."""
+
+    #: What a registry has made it with.
+    _made_with: Mapping[str, Any]
 
     def __init__(
         self,

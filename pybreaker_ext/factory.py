@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from pybreaker_ext.environment import CONFIG, URL, variable
+from pybreaker_ext.environment import CONFIG, URL, store_url, variable
 from pybreaker_ext.forks import renew_after_fork
-from pybreaker_ext.registry import CircuitBreakerRegistry
+from pybreaker_ext.registry import CircuitBreakerRegistry, RegistryClosedError
 
 if TYPE_CHECKING:
     from pybreaker_ext.breaker import CircuitBreaker
@@ -35,6 +35,9 @@ class _Registries:
 
     def of(self, url: str | None) -> CircuitBreakerRegistry:
         """Return the registry of a URL; None: of the one that the environment tells."""
+        found = self._by_url.get(url)
+        if found is not None:
+            return found
         with self._lock:
             found = self._by_url.get(url)
             if found is None:
@@ -54,7 +57,7 @@ class _Registries:
 def _new(url: str | None) -> CircuitBreakerRegistry:
     if variable(CONFIG):
         return CircuitBreakerRegistry.from_file(url=url)
-    if url is None and not variable(URL):
+    if url is None and store_url() is None:
         message = f"redis_url must be given, or {URL} be set, or {CONFIG} name a file that has a url"
         raise ValueError(message)
     return CircuitBreakerRegistry(url)
@@ -95,7 +98,11 @@ def get_circuit_breaker(
     """
     numbers = {"fail_max": fail_max, "reset_timeout": reset_timeout, "success_threshold": success_threshold}
     given = {setting: value for setting, value in numbers.items() if not isinstance(value, _Default)}
-    return _registries.of(redis_url).get(name, **given, **more)
+    while True:
+        try:
+            return _registries.of(redis_url).get(name, **given, **more)
+        except RegistryClosedError:  # by `reset_all_breakers`, just now
+            continue
 
 
 def reset_all_breakers() -> None:

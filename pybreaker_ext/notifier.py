@@ -58,9 +58,7 @@ class Notifier:
         listeners = breaker._listeners  # noqa: SLF001  the property would copy them
         if not listeners:
             return
-        lock = self._lock
-        lock.acquire()  # a `with` takes longer
-        try:
+        with self._lock:
             for listener in tuple(listeners):
                 try:
                     function = getattr(listener, hook, None)
@@ -68,8 +66,6 @@ class Notifier:
                         function(breaker, *args, **kwargs)
                 except Exception:
                     logger.exception("The %s hook of %s failed", hook, type(listener).__name__)
-        finally:
-            lock.release()
 
     def notice(self, breaker: Any, decision: Decision) -> None:
         """Tell the changes that a decision shows: one that others made, then one that it made itself."""

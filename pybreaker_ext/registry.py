@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import weakref
 from collections import OrderedDict
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pybreaker_ext import settings
 from pybreaker_ext.breaker import CircuitBreaker
-from pybreaker_ext.environment import CONFIG, URL, variable
+from pybreaker_ext.environment import CONFIG, URL, store_url, variable
 from pybreaker_ext.forks import renew_after_fork
+from pybreaker_ext.given import checked, differences
 from pybreaker_ext.machine import CLOSED
 from pybreaker_ext.names import check_name
 from pybreaker_ext.storage.urls import from_client, from_url
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 #: What is made by name is probed sooner than pybreaker's, and closes after two successes.
 DEFAULTS: Final[Mapping[str, Any]] = {"reset_timeout": 30, "success_threshold": 2}
 
-_SETTINGS: Final = frozenset(inspect.signature(CircuitBreaker).parameters) - {"name", "state_storage"}
+
+class RegistryClosedError(RuntimeError):
+    """The registry is closed."""
+
+    def __init__(self) -> None:
+        super().__init__("the registry is closed")
 
 
 class CircuitBreakerRegistry:
@@ -67,7 +72,7 @@ class CircuitBreakerRegistry:
         **defaults: Any,
     ) -> None:
         if url is None and client is None:
-            url = variable(URL)
+            url = store_url()
         if (url is None) == (client is None):
             message = f"url or client must be given, and not both; without them, {URL} must be set"
             raise TypeError(message)
@@ -75,12 +80,11 @@ class CircuitBreakerRegistry:
         self._client = client
         self._max_breakers = settings.whole_number("max_breakers", max_breakers)
         self._stored: dict[str, Any] = {"fallback_circuit_state": fallback_circuit_state, "key_ttl": key_ttl}
-        self._defaults = {**DEFAULTS, **_checked(defaults)}
+        self._defaults = {**DEFAULTS, **checked(defaults)}
         self._tables = Tables()
         self._remembered: OrderedDict[str, CircuitBreaker] = OrderedDict()
-        #: Those that anybody holds, with the settings they were made with.
+        #: Those that anybody holds.
         self._living: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
-        self._made_with: weakref.WeakKeyDictionary[CircuitBreaker, dict[str, Any]] = weakref.WeakKeyDictionary()
         self._closed = False
         self._storage("name")  # which refuses bad arguments now rather than later
         self.renew_after_fork()
@@ -143,7 +147,7 @@ class CircuitBreakerRegistry:
     @classmethod
     def _set_by(cls, tables: Tables, url: str | None, client: Any, defaults: dict[str, Any]) -> Self:
         if url is None and client is None:
-            url = variable(URL) or tables.url
+            url = store_url() or tables.url
             if url is None:
                 message = f"url or client must be given, or {URL} be set, or the settings have a url"
                 raise ValueError(message)
@@ -169,42 +173,53 @@ class CircuitBreakerRegistry:
                 breaker was made with.
             RuntimeError: The registry is closed.
         """
-        lock = self._lock
-        lock.acquire()  # a `with` would take half as long again as all the rest
-        try:
-            breaker = self._remembered.get(name)
+        if not given:
+            try:  # each of the two is one step, so the path of every call needs no lock
+                self._remembered.move_to_end(name)
+                return self._remembered[name]
+            except (KeyError, TypeError):  # unknown, forgotten just now, or no name at all
+                pass
+        name = _plain(name)
+        with self._lock:
+            breaker = self._remembered.get(name) or self._living.get(name)
             if breaker is None:
-                breaker = self._living.get(name) if isinstance(name, str) else None
-                return self._remember(name, breaker or self._make(name, given), given)
-            self._remembered.move_to_end(name)
-            if given:
+                breaker = self._make(name, given)
+            elif given:
                 self._compare(name, breaker, given)
+            self._remember(name, breaker)
             return breaker
-        finally:
-            lock.release()
 
     def names(self) -> tuple[str, ...]:
         """Return the names that are remembered; the one asked for longest ago comes first."""
-        with self._lock:
-            return tuple(self._remembered)
+        return tuple(self._copy())
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
         """Iterate over the breakers that are remembered now."""
-        with self._lock:
-            return iter(tuple(self._remembered.values()))
+        return iter(self._copy().values())
+
+    def _held(self) -> list[CircuitBreaker]:
+        found = [reference() for reference in self._living.valuerefs()]
+        return [breaker for breaker in found if breaker is not None]
+
+    def _copy(self) -> dict[str, CircuitBreaker]:
+        while True:
+            try:
+                return dict(self._remembered)
+            except RuntimeError:  # another thread has got one meanwhile
+                continue
 
     def __len__(self) -> int:
         """Count the breakers that are remembered."""
         return len(self._remembered)
 
     def reset_all(self) -> None:
-        """Reset the circuits of all remembered breakers, in the store."""
-        for breaker in self:
+        """Reset the circuits of all breakers that are remembered or held by anybody, in the store."""
+        for breaker in self._held():
             breaker.reset()
 
     async def reset_all_async(self) -> None:
-        """Reset the circuits of all remembered breakers, in the store."""
-        for breaker in self:
+        """Reset the circuits of all breakers that are remembered or held by anybody, in the store."""
+        for breaker in self._held():
             await breaker.reset_async()
 
     def close(self) -> None:
@@ -233,21 +248,19 @@ class CircuitBreakerRegistry:
         """Close it."""
         self.close()
 
-    def _remember(self, name: str, breaker: CircuitBreaker, given: dict[str, Any]) -> CircuitBreaker:
-        self._compare(name, breaker, given)
+    def _remember(self, name: str, breaker: CircuitBreaker) -> None:
         self._remembered[name] = self._living[name] = breaker
+        self._remembered.move_to_end(name)
         if len(self._remembered) > self._max_breakers:
             self._remembered.popitem(last=False)
-        return breaker
 
     def _make(self, name: str, given: dict[str, Any]) -> CircuitBreaker:
         if self._closed:
-            message = "the registry is closed"
-            raise RuntimeError(message)
+            raise RegistryClosedError
         check_name(name)
-        made_with = {**self._defaults, **self._tables.settings_of(name), **_checked(given)}
+        made_with = {**self._defaults, **self._tables.settings_of(name), **checked(given)}
         breaker = CircuitBreaker(state_storage=self._storage(name), name=name, **made_with)
-        self._made_with[breaker] = made_with
+        breaker._made_with = made_with  # noqa: SLF001  ours to keep there
         return breaker
 
     def _storage(self, name: str) -> Storage:
@@ -256,24 +269,12 @@ class CircuitBreakerRegistry:
         return from_client(self._client, name, **self._stored)
 
     def _compare(self, name: str, breaker: CircuitBreaker, given: dict[str, Any]) -> None:
-        made_with = self._made_with[breaker]
-        defaults = inspect.signature(CircuitBreaker).parameters
-        differences = []
-        for setting, value in _checked(given).items():
-            has = made_with.get(setting, defaults[setting].default)
-            if has is not value and has != value:
-                differences.append(f"{setting} is {has!r}, not {value!r}")
-        if differences:
-            message = f"the breaker {name!r} was made with other settings: {'; '.join(differences)}"
+        found = differences(breaker._made_with, given)  # noqa: SLF001
+        if found:
+            message = f"the breaker {name!r} was made with other settings: {'; '.join(found)}"
             raise ValueError(message)
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """Return settings; raise when a breaker would refuse them."""
-    for setting in given:
-        if setting not in _SETTINGS:
-            message = f"{setting} is no setting of a breaker made by name; there are {', '.join(sorted(_SETTINGS))}"
-            raise TypeError(message)
-    if given:
-        CircuitBreaker(**given)
-    return given
+def _plain(name: Any) -> Any:
+    """Return a member of an enumeration of texts as the text that it is: some are told from it by `str()`."""
+    return str.__str__(name) if isinstance(name, str) else name

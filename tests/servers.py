@@ -93,7 +93,7 @@ class RedisServer:
 
     def _wait_for_answer(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 20
-        with self.client(socket_timeout=1) as client:
+        with self.client(socket_timeout=1, protocol=2) as client:  # also if it knows no HELLO
             while True:
                 try:
                     # Never use a server that somebody else started on this port.

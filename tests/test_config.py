@@ -167,6 +167,15 @@ class TestFiles:
 
 
 class TestFaults:
+    def test_a_name_with_dots_that_is_not_quoted(self) -> None:
+        said = refused("[breakers.gpt-4.1]\nfail_max = 3\n")
+        assert said.endswith("(a name with dots needs quotes)")
+
+    def test_a_bad_url_in_the_environment_is_told_by_its_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYBREAKER_EXT_URL", "mysql://host")
+        with pytest.raises(ValueError, match=r"^PYBREAKER_EXT_URL: url must begin with memory://"):
+            CircuitBreakerRegistry()
+
     def test_all_are_told_at_once_with_their_places(self) -> None:
         assert refused(BAD).splitlines() == [
             "breakers.toml has 3 errors:",

@@ -167,6 +167,15 @@ class TestStandIn:
             store.now += RETRY_INTERVAL
             assert outcome(breaker, int) == "ok"
 
+    def test_a_circuit_that_was_not_answered_counts_on(self) -> None:
+        """Another one, on a node that is well, has ended the outage and begun the next."""
+        store = FlakyStore()
+        breaker = strict(fail_max=3, state_storage=store)
+        store.away = True
+        assert [outcome(breaker, fail), outcome(breaker, fail)] == ["failed", "failed"]
+        store.outage.succeeded(1)
+        assert [outcome(breaker, fail), outcome(breaker, int)] == ["tripped", "rejected"]
+
     def test_a_permit_counts_only_where_it_was_issued(self) -> None:
         store = FlakyStore()
         breaker = strict(fail_max=2, state_storage=store)
@@ -475,6 +484,16 @@ class TestRedisAway:
             assert outcome(breaker, int) == "ok"
         assert len([record for record in caplog.records if "is away" in record.message]) == 1
         assert {breaker._state_storage._link.outage.epoch for breaker in breakers} == {1}
+
+
+def test_no_password_gets_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that doesn't know HELLO says back what it was told: user and password."""
+    with servers.running_redis("--rename-command", "HELLO", "") as server:
+        url = f"redis://:se%2Fcret@127.0.0.1:{server.port}?protocol=3"
+        breaker = pybreaker_ext.CircuitBreakerRegistry(url).get("a")
+        assert outcome(breaker, int) == "ok"
+    assert "the store is away" in caplog.text.replace("circuit breakers' store", "the store")
+    assert "cret" not in caplog.text
 
 
 class TestWhatElseAClientMayRaise:

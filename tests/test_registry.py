@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import enum
 import gc
 import inspect
 import itertools
+import signal
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -169,11 +173,115 @@ def test_a_forgotten_circuit_stays_in_its_store(url: str) -> None:
         assert registry.get("a").current_state == "open"
 
 
-def test_a_hundred_thousand_names_do_not_pile_up() -> None:
+def test_twenty_thousand_names_do_not_pile_up() -> None:
     with CircuitBreakerRegistry("memory://", max_breakers=100) as registry:
         for number in range(20_000):
             registry.get(f"tenant/{number}")
-        assert len(registry) == len(registry._living) == len(registry._made_with) == 100
+        assert len(registry) == len(registry._living) == 100
+
+
+def test_nor_do_breakers_whose_listeners_know_them() -> None:
+    class Listener:
+        breaker: Any
+
+    with CircuitBreakerRegistry("memory://", max_breakers=10) as registry:
+        for number in range(100):
+            listener = Listener()
+            listener.breaker = registry.get(f"tenant/{number}", listeners=[listener])
+        del listener
+        gc.collect()
+        assert len(registry._living) <= 11
+
+
+def test_whatever_can_be_iterated_over_is_a_list(registry: CircuitBreakerRegistry) -> None:
+    breaker = registry.get("a", exclude=iter([KeyError]))
+    assert breaker.excluded_exceptions == (KeyError,)
+    assert registry.get("a", exclude=(KeyError,)) is registry.get("a", exclude=iter([KeyError])) is breaker
+    assert registry.get("a", include=None, ignore=[], listeners=()) is breaker
+    with pytest.raises(ValueError, match=r"exclude is \[.*KeyError.*\], not \[.*ValueError.*\]"):
+        registry.get("a", exclude=iter([ValueError]))
+
+
+def test_a_member_of_an_enumeration_is_the_text_that_it_is(registry: CircuitBreakerRegistry) -> None:
+    class Model(str, enum.Enum):  # noqa: UP042  this kind is told from its value by str()
+        GPT = "gpt"
+
+    registry.get(Model.GPT).open()
+    assert (registry.names(), registry.get("gpt").name) == (("gpt",), "gpt")
+    with CircuitBreakerRegistry(registry._url) as other:
+        if registry._url != "memory://":
+            assert other.get("gpt").current_state == "open"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no such signals")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one may come in a finalizer
+def test_an_exception_out_of_the_blue_leaves_no_lock_held() -> None:
+    """Ctrl-C, or a time-out by a signal."""
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    with CircuitBreakerRegistry("memory://", max_breakers=4) as registry:
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            for number in range(3000):
+                with contextlib.suppress(InterruptedError):
+                    signal.setitimer(signal.ITIMER_REAL, 0.00005)
+                    for _ in range(1000):
+                        registry.get(f"tenant/{number % 8}")
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        elsewhere = threading.Thread(target=registry.get, args=("new",), daemon=True)
+        elsewhere.start()
+        elsewhere.join(30)
+        assert not elsewhere.is_alive()
+
+
+def test_names_are_read_while_others_get_some() -> None:
+    with CircuitBreakerRegistry("memory://", max_breakers=50) as registry:
+        done = threading.Event()
+
+        def get() -> None:
+            while not done.is_set():
+                for number in range(60):
+                    registry.get(str(number))
+
+        threads = [threading.Thread(target=get) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(500):
+            assert len(registry.names()) <= 51
+            assert len(list(registry)) <= 51
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_reset_all_reaches_who_is_forgotten_and_held(url: str) -> None:
+    with CircuitBreakerRegistry(url, max_breakers=1) as registry:
+        held = registry.get("held")
+        held.open()
+        registry.get("other")
+        registry.reset_all()
+        assert held.current_state == "closed"
+
+
+def test_closing_it_in_a_loop_closes_its_connections(url: str) -> None:
+    async def main() -> None:
+        for _ in range(3):
+            async with CircuitBreakerRegistry(f"{url}?socket_timeout=0.5" if "redis" in url else url) as registry:
+                await registry.get("a").open_async()
+            del registry
+            gc.collect()
+            await asyncio.sleep(0.01)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(main())
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
 
 
 def test_reset_all(registry: CircuitBreakerRegistry) -> None:
@@ -277,6 +385,27 @@ class TestFactory:
         assert get_circuit_breaker(url, "a", fail_max=3) is not breaker
         reset_all_breakers()
         reset_all_breakers()
+
+    def test_resetting_all_meanwhile_is_no_error(self) -> None:
+        done = threading.Event()
+        errors: list[RuntimeError] = []
+
+        def get() -> None:
+            try:
+                while not done.is_set():
+                    get_circuit_breaker("memory://", "a")
+            except RuntimeError as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=get) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2000):
+            reset_all_breakers()
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert errors == []
 
     def test_it_protects(self, url: str) -> None:
         @get_circuit_breaker(url, "b", fail_max=1)

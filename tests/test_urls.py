@@ -140,7 +140,7 @@ def test_a_sentinels_url():
     assert [(each["host"], each["port"]) for each in asked] == [("a", 5000), ("b", 26379)]
     for each in asked:
         assert (each["username"], each["password"]) == (None, "other")
-        assert (each["socket_timeout"], each["socket_connect_timeout"]) == (0.1, 0.125)
+        assert (each["socket_timeout"], each["socket_connect_timeout"]) == (0.04, 0.05)
         assert each["retry"].get_retries() == 0
 
 
@@ -215,6 +215,12 @@ def test_what_every_storage_is_told(url):
         ("redis://localhost?socket_timeout=nan", "socket_timeout of seconds above 0"),
         ("unix://", "name a socket"),
         ("unix:///?db=1", "name a socket"),
+        ("redis://localhost?encoding=utf-16", "no encoding"),
+        ("redis://localhost?cache_config=1", "redis-py's options only"),
+        ("redis://localhost?credential_provider=x", "no credential_provider"),
+        ("redis://localhost?redis_connect_func=x", "no redis_connect_func"),
+        ("redis://localhost?socket_type=1", "no socket_type"),
+        ("redis://localhost?db=-1", "db of 0 or more"),
         ("redis+cluster://", "valid hosts"),
         ("redis+cluster://a,,b", "valid hosts"),
         ("redis+cluster://a:70000", "valid hosts"),
@@ -270,6 +276,7 @@ def test_a_name_is_a_text_with_characters():
         "redis://localhost?password=secret&colour=red",
         "unix://?db=1&password=secret",
         "rediss://localhost?ssl_password=secret&colour=red",
+        "redis://localhost?%70assword=secret&colour=red",
         "redis+cluster://user:secret@a,b/7",
         "redis+cluster://user:secret@a,b?colour=red",
         "redis+sentinel://:secret@a,b",

@@ -7,7 +7,6 @@ and for asyncio.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,7 +92,7 @@ async def own_async_client(given: Any, given_async: Any = None) -> Any:
     if not _is_redis_pys_own(source):
         return given_async
     if isinstance(source, (redis.RedisCluster, aio.RedisCluster)):
-        return _async_cluster(source)
+        return await _initialized(_async_cluster(source))
     pool: Any = getattr(source, "connection_pool", None)
     if type(pool) in (sentinel.SentinelConnectionPool, aio_sentinel.SentinelConnectionPool):
         return _async_sentinel(pool)
@@ -133,8 +132,14 @@ def _async_cluster(source: Any) -> Any:
 
 
 async def _deferred_async_cluster(source: DeferredCluster) -> Any:
-    nodes = [aio_cluster.ClusterNode(*await asyncio.to_thread(source.reachable))]
-    return aio.RedisCluster(startup_nodes=nodes, retry=_async_retry(), **_accepted(aio.RedisCluster, source.settings))
+    nodes = [aio_cluster.ClusterNode(*await source.reachable_async())]
+    settings = _accepted(aio.RedisCluster, source.settings)
+    return await _initialized(aio.RedisCluster(startup_nodes=nodes, retry=_async_retry(), **settings))
+
+
+async def _initialized(cluster: Any) -> Any:
+    """Return the client when it knows its nodes: callers that come before that would each wait for it in turn."""
+    return await cluster.initialize()
 
 
 def _cluster_settings(source: Any) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import hashlib
 import os
 import threading
 import time
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis import RedisCluster
 from redis.asyncio import RedisCluster as AsyncRedisCluster
 from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
-from redis.exceptions import AskError, MaxConnectionsError, NoScriptError, TryAgainError
+from redis.exceptions import MaxConnectionsError
 from redis.sentinel import SentinelConnectionPool
 
 from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError
@@ -28,6 +26,7 @@ from pybreaker_ext.storage.clients import own_async_client, own_client
 from pybreaker_ext.storage.cluster import DeferredCluster
 from pybreaker_ext.storage.loops import LoopClients
 from pybreaker_ext.storage.outage import Outage
+from pybreaker_ext.storage.script import evaluate, evaluate_async, evaluate_in_cluster, evaluate_in_cluster_async
 from pybreaker_ext.storage.shared import SharedObjects
 
 if TYPE_CHECKING:
@@ -60,21 +59,22 @@ class Link:
         self._own = None
         self._making = threading.Lock()
 
-    def run(self, epoch: int, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
-        """Run a Lua script, in one round trip once the server knows it.
+    def run(self, epoch: int, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
+        """Run a Lua program, in one round trip once the server knows it.
 
         `epoch` is the one in which the caller was told to ask the store.
 
         Raises:
             StoreUnavailableError: The server can't be reached, is too slow, or refuses.
-            StoreBusyError: There was no free connection, and now there may be no server.
+            StoreBusyError: There was no free connection, and now there may be no server; or the keys
+                are being moved to another one.
         """
         began = time.monotonic()
         client: Any = None
         while True:
             try:
                 client = self._client(epoch)
-                return (_evaluate_in_cluster if self._in_cluster else _evaluate)(client, script, keys, arguments)
+                return (evaluate_in_cluster if self._in_cluster else evaluate)(client, program, keys, arguments)
             except MaxConnectionsError as error:  # nothing was sent, and the server isn't away
                 self._check_patience(epoch, began, theirs=self._own is self._given, error=error)
                 time.sleep(0.001)
@@ -84,14 +84,15 @@ class Link:
                 self._forget_servers(client)
                 raise StoreUnavailableError from error
 
-    async def run_async(self, epoch: int, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
-        """Run a Lua script, in one round trip once the server knows it.
+    async def run_async(self, epoch: int, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
+        """Run a Lua program, in one round trip once the server knows it.
 
         `epoch` is the one in which the caller was told to ask the store.
 
         Raises:
             StoreUnavailableError: The server can't be reached, is too slow, or refuses.
-            StoreBusyError: There was no free connection, and now there may be no server.
+            StoreBusyError: There was no free connection, and now there may be no server; or the keys
+                are being moved to another one.
         """
         began = time.monotonic()
         client: Any = None
@@ -99,18 +100,30 @@ class Link:
             try:
                 client, places = await self._loops.client(lambda: self._check_epoch(epoch))
                 async with places:  # first come, first served; redis-py's own queue could not be left
-                    self._check_epoch(epoch)
-                    if client is None:  # a client of a kind that asyncio has no twin of
-                        return await asyncio.to_thread(self.run, epoch, script, keys, arguments)
-                    return await _evaluate_async(client, script, keys, arguments)
+                    return await self._run_in_place(client, epoch, program, keys, arguments)
             except MaxConnectionsError as error:
                 self._check_patience(epoch, began, theirs=client is self._given_async, error=error)
                 await asyncio.sleep(0.001)
             except (StoreBusyError, StoreUnavailableError):
                 raise
-            except Exception as error:
-                await self._forget_servers_async(client)
+            except Exception as error:  # no client could be made
                 raise StoreUnavailableError from error
+
+    async def _run_in_place(
+        self, client: Any, epoch: int, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]
+    ) -> Any:
+        """Send it. A failure is told while the next in the queue still waits for the place, and has to be told, too."""
+        self._check_epoch(epoch)
+        if client is None:  # one of a kind that asyncio has no twin of
+            return await asyncio.to_thread(self.run, epoch, program, keys, arguments)
+        try:
+            run = evaluate_in_cluster_async if isinstance(client, AsyncRedisCluster) else evaluate_async
+            return await run(client, program, keys, arguments)
+        except (MaxConnectionsError, StoreBusyError):
+            raise
+        except Exception as error:
+            await self._forget_servers_async(client)
+            raise StoreUnavailableError from error
 
     def _client(self, epoch: int) -> Any:
         """Return our own client; a cluster's looks for the cluster when it is made, so one thread does that."""
@@ -189,35 +202,6 @@ def _close(client: Any, process: int) -> None:
     """Close our own client when its last user is gone, or at the end of the process that made it."""
     if os.getpid() == process:
         client.close()
-
-
-@functools.cache
-def _digest(script: str) -> Any:
-    """Return the name by which the server knows a script, as bytes, which redis-py need not encode each time."""
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()
-
-
-def _evaluate(client: Any, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
-    try:
-        return client.execute_command("EVALSHA", _digest(script), len(keys), *keys, *arguments)
-    except NoScriptError:
-        return client.execute_command("EVAL", script, len(keys), *keys, *arguments)
-
-
-async def _evaluate_async(client: Any, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
-    try:
-        return await client.execute_command("EVALSHA", _digest(script), len(keys), *keys, *arguments)
-    except NoScriptError:
-        return await client.execute_command("EVAL", script, len(keys), *keys, *arguments)
-
-
-def _evaluate_in_cluster(client: Any, script: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
-    """Send it straight to the node: on a failure, redis-py would look at all others first, and wait for each."""
-    node = client.get_redis_connection(client.get_node_from_key(keys[0]))
-    try:
-        return _evaluate(node, script, keys, arguments)
-    except (AskError, TryAgainError):  # it has moved (MovedError is an AskError): redis-py finds it
-        return _evaluate(client, script, keys, arguments)
 
 
 def _describe(client: Any) -> str:

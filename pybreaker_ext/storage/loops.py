@@ -8,6 +8,7 @@ the next loop asks for a client, or when nobody uses the server any more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ class LoopClients:
 
     def _own(self) -> None:
         self._open: dict[asyncio.AbstractEventLoop, _Open] = {}
-        self._dropping = weakref.finalize(self, _close_of_closed_loops, self._open)
+        self._dropping = weakref.finalize(self, _drop, self._open)
 
     async def client(self, check: Callable[[], None]) -> tuple[Any, asyncio.Semaphore]:
         """Return the running loop's client, None when there can't be one, and the places in its queue.
@@ -100,8 +101,33 @@ def _close_of_closed_loops(opened: dict[asyncio.AbstractEventLoop, _Open]) -> No
     forget_closed_loops()
     for loop in [loop for loop in list(opened) if loop.is_closed()]:
         left = opened.pop(loop, None)
-        if left is not None and left.keeper is not None:
+        if left is not None and left.keeper is not None and left.client is not None:
             _abandon(left.client)
+
+
+def _drop(opened: dict[asyncio.AbstractEventLoop, _Open]) -> None:
+    """Close all clients, because nobody uses the server any more; each in its loop."""
+    _close_of_closed_loops(opened)
+    for loop, left in list(opened.items()):
+        if left.keeper is not None:
+            with contextlib.suppress(RuntimeError):  # closed just now
+                loop.call_soon_threadsafe(_begin_to_close, left)
+
+
+def _begin_to_close(left: _Open) -> None:
+    task = asyncio.get_running_loop().create_task(_close_all(left))
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+#: The event loop keeps only weak references to its tasks.
+_closing: set[asyncio.Task[None]] = set()
+
+
+async def _close_all(left: _Open) -> None:
+    if left.client is not None:
+        for each in _with_sentinels(left.client):
+            await _close(each)
 
 
 async def _keep(opened: _Open) -> AsyncGenerator[None]:
@@ -110,29 +136,32 @@ async def _keep(opened: _Open) -> AsyncGenerator[None]:
         yield
     finally:
         await finished()
-        for each in _with_sentinels(opened.client):
-            await _close(each)
+        await _close_all(opened)
 
 
 async def _close(client: Any) -> None:
     await client.aclose()
     if isinstance(client, RedisCluster):  # after a failure it takes itself for closed, and its nodes are not
-        for node in (*client.get_nodes(), *client.nodes_manager.startup_nodes.values()):
+        for node in _nodes(client):
             await node.disconnect()
 
 
+def _nodes(cluster: Any) -> list[Any]:
+    return [*cluster.get_nodes(), *cluster.nodes_manager.startup_nodes.values()]
+
+
 def _with_sentinels(client: Any) -> list[Any]:
-    """Return the client if there is one, and the clients with which it asks sentinels for the server."""
-    if client is None:
-        return []
+    """Return the client, and the clients with which it asks sentinels for the server."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [client, *getattr(manager, "sentinels", ())]
 
 
 def _abandon(client: Any) -> None:
     """Close what can be closed without the loop: the sockets."""
-    pools = [getattr(each, "connection_pool", None) for each in _with_sentinels(client)]
-    for pool, name in itertools.product(pools, ("_available_connections", "_in_use_connections")):
+    pools: list[Any] = [getattr(each, "connection_pool", None) for each in _with_sentinels(client)]
+    if isinstance(client, RedisCluster):
+        pools = _nodes(client)
+    for pool, name in itertools.product(pools, ("_available_connections", "_in_use_connections", "_connections")):
         for connection in list(getattr(pool, name, ())):
             _close_socket(getattr(getattr(connection, "_writer", None), "transport", None))
             connection._writer = connection._reader = None  # noqa: SLF001  or it warns when collected

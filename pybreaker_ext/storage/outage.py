@@ -9,6 +9,7 @@ where it was issued: at the store if its epoch is even, else in the stand-in of 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -29,6 +30,9 @@ RETRY_INTERVAL: Final = 1.0
 
 #: Seconds after which an attempt counts as lost: its thread was stopped in a place where nothing could note it.
 LOST_ATTEMPT: Final = 30.0
+
+#: What a server says that doesn't know HELLO or AUTH, and what follows: user and password.
+_ARGUMENTS: Final = re.compile(r"(with args beginning with:).*", re.DOTALL)
 
 #: Characters of an error that the log gets.
 ERROR_LENGTH: Final = 300
@@ -128,7 +132,7 @@ class StandIn:
     def __init__(self, outage: Outage, fallback: str) -> None:
         self.outage = outage
         self._fallback = fallback
-        self._local: tuple[int, CircuitMemoryStorage] | None = None
+        self._local: CircuitMemoryStorage | None = None
 
     def apply(self, attempt: Callable[[Event, Policy], Decision], event: Event, policy: Policy) -> Decision:
         """Apply the event by `attempt`, or locally when the store is away."""
@@ -161,7 +165,7 @@ class StandIn:
     def decide(self, event: Event, policy: Policy) -> Decision:
         """Decide without the store."""
         epoch = (self.outage.epoch - 1) | 1  # this outage's, or the last one's if it ended just now
-        decision = self._machine(epoch).apply(for_epoch(event, epoch), policy)
+        decision = self._machine().apply(for_epoch(event, epoch), policy)
         if self._fallback == OPEN and decision.retry_after == FOREVER:
             decision = decision._replace(retry_after=self.outage.until_next_try())
         return decision._replace(epoch=epoch)
@@ -175,14 +179,16 @@ class StandIn:
         return isinstance(error, StoreBusyError)
 
     def _answered(self, epoch: int, decision: Decision) -> Decision:
+        self._local = None  # the shared record rules again
         epoch = self.outage.succeeded(epoch)
         return decision._replace(epoch=epoch) if epoch else decision
 
-    def _machine(self, epoch: int) -> CircuitMemoryStorage:
+    def _machine(self) -> CircuitMemoryStorage:
+        """Return this circuit's machine, the same one until the store has answered for this circuit."""
         with self.outage.lock:
-            if self._local is None or self._local[0] < epoch:
-                self._local = (epoch, self._new_machine())
-            return self._local[1]
+            if self._local is None:
+                self._local = self._new_machine()
+            return self._local
 
     def _new_machine(self) -> CircuitMemoryStorage:
         machine = CircuitMemoryStorage(self._fallback)
@@ -206,7 +212,7 @@ def for_store(event: Event, epoch: int) -> Event:
 
 def _text(error: BaseException) -> str:
     try:
-        text = f"{type(error).__name__}: {error}"
+        text = _ARGUMENTS.sub(r"\1 ...", f"{type(error).__name__}: {error}")
     except Exception:  # noqa: BLE001  an error that can't be told must not become another one
         return type(error).__name__
     return text if len(text) <= ERROR_LENGTH else f"{text[:ERROR_LENGTH]} ..."

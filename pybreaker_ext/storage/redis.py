@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import re
-from importlib import resources
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pybreaker
@@ -21,48 +19,18 @@ from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, chec
 from pybreaker_ext.storage.cluster import DeferredCluster
 from pybreaker_ext.storage.link import link_to
 from pybreaker_ext.storage.outage import StandIn
+from pybreaker_ext.storage.script import PRELUDE, script
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 logger = logging.getLogger("pybreaker_ext.storage")
 
-#: Microseconds on the server's clock, for keys.lua. Tests give the time instead.
-PRELUDE: Final = "local clock = redis.call('TIME')\nlocal now = clock[1] * 1000000 + clock[2]\n"
-
-#: A line `local A, B = 'a', 2` of a script.
-CONSTANTS: Final = re.compile(r"^local (?P<names>[A-Z_, ]+) =\s+(?P<values>[a-z0-9', -]+)$", re.MULTILINE)
-
 #: What Redis Cluster takes for a hash tag: the first braces, when they hold something.
 TAG: Final = re.compile(r"[^{]*\{[^}]+\}", re.DOTALL)
 
 #: Its setters are used as they are.
 _plain: Any = pybreaker.CircuitRedisStorage
-
-
-@functools.cache
-def script(prelude: str = PRELUDE) -> str:
-    """Return the Lua program that applies one event."""
-    here = resources.files("pybreaker_ext.storage")
-    source = "\n".join([prelude, *(here.joinpath(name).read_text("utf-8") for name in ("machine.lua", "keys.lua"))])
-    return _with_literals(source)
-
-
-def _with_literals(source: str) -> str:
-    """Return Lua with the values of its constants in place of their names.
-
-    Lua 5.1 has no constants, only variables that every function which names them has to find again
-    at each start of the script; that is a tenth of its time.
-    """
-    constants: dict[str, str] = {}
-
-    def take(line: re.Match[str]) -> str:
-        names, values = (text.replace(" ", "").split(",") for text in line.group("names", "values"))
-        constants.update(zip(names, values, strict=True))
-        return ""
-
-    source = CONSTANTS.sub(take, source)
-    return re.sub(r"\b[A-Z_]+\b", lambda name: constants.get(name[0], name[0]), source)
 
 
 class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from pybreaker_ext.storage.cluster import TIMEOUTS, DeferredCluster
+from pybreaker_ext.storage.cluster import TIMEOUTS, DeferredCluster, shares
 from pybreaker_ext.storage.shared import SharedObjects
 
 if TYPE_CHECKING:
@@ -27,12 +27,30 @@ TIMEOUT: Final = 0.25
 #: Settings of one server that several servers can't have, and retries, which nothing of ours has.
 _ONE_SERVERS: Final = ("host", "port", "retry_on_error", "retry_on_timeout")
 
+#: Options that a URL can't give in a useful way.
+_NO_TEXTS: Final = frozenset(
+    {
+        "cache",
+        "cache_config",
+        "command_packer",
+        "connection_pool",
+        "credential_provider",
+        "encoder_class",
+        "encoding",
+        "encoding_errors",
+        "parser_class",
+        "redis_connect_func",
+        "socket_keepalive_options",
+        "socket_type",
+    }
+)
+
 CLUSTER_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 
 #: Everything before the last @, because a password may hold any character if the URL is malformed.
 _USER: Final = re.compile(r"^([a-z][a-z0-9+.-]*:/{0,2})?.*@", re.DOTALL | re.IGNORECASE)
-_SECRET_OPTION: Final = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
+_OPTION: Final = re.compile(r"([?&])([^=&]*)=([^&]*)")
 
 
 class _Servers(NamedTuple):
@@ -56,7 +74,11 @@ def redis_client(url: str) -> Any:
 
 def without_password(url: str) -> str:
     """Return `url` fit for messages: without its user and password."""
-    return _SECRET_OPTION.sub(r"\1***", _USER.sub(r"\1***@", url))
+
+    def masked(option: re.Match[str]) -> str:
+        return f"{option[1]}{option[2]}=***" if "pass" in unquote(option[2]).lower() else option[0]
+
+    return _OPTION.sub(masked, _USER.sub(r"\1***@", url))
 
 
 def refused(url: str, allowed: str) -> ValueError:
@@ -101,8 +123,7 @@ def _sentinel(url: str) -> Any:
     if not match:
         raise refused(url, "name a service and perhaps a database, as redis+sentinel://host:26379/service/0 does")
     settings = servers.settings
-    # As many sentinels as there are may be silent before their time is up.
-    share = {timeout: settings[timeout] / len(servers.nodes) for timeout in TIMEOUTS}
+    share = shares(settings, len(servers.nodes))
     login = {name: servers.options.get(f"sentinel_{name}") for name in ("username", "password")}
     tls = {name: value for name, value in settings.items() if name.startswith("ssl")}
     make: Any = Sentinel  # which has no types
@@ -158,11 +179,15 @@ def _one_server(url: str, plain: str) -> Redis:
         settings: dict[str, Any] = client.connection_pool.connection_kwargs
         # An option that redis-py doesn't know would otherwise be an error of the first call.
         client.connection_pool.connection_class(**settings)
-    except (TypeError, ValueError, RedisError) as error:
+    except (AttributeError, TypeError, ValueError, RedisError) as error:
         raise refused(url, f"have redis-py's options only ({error})") from error
+    for option in _NO_TEXTS & settings.keys() - {"retry"}:
+        raise refused(url, f"have no {option}, which takes no text or would change the circuits' names")
     for option in TIMEOUTS:
         if not 0 < settings[option] < math.inf:
             raise refused(url, f"have a {option} of seconds above 0")
+    if int(settings.get("db", 0)) < 0:
+        raise refused(url, "have a db of 0 or more")
     return client
 
 
