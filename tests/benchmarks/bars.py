@@ -96,7 +96,7 @@ def _commands(results: Results) -> list[Bar]:
     bars = []
     for case in COMMANDS:
         found = results.find("commands", case.name, *CACHED)
-        allowed = 10 * found.seconds + 10 if found else 10
+        allowed = 10 * found.seconds + 10 if found else 10.0
         text = f"{case.name}: sent in {found.calls:,} calls, {found.seconds:.2f} s" if found else case.name
         bars.append(Bar(text, allowed, found and found.commands))
     return bars

@@ -71,7 +71,7 @@ class CurvesCase:
             keep_busy(2 * DEFAULT)
             runs.append(run_of(call, at, effort.curve_limit))
         reached = zip(*runs, strict=False)  # the shortest run ends the curve
-        points = [(mark, statistics.median(means)) for mark, means in zip(at, reached, strict=False)]
+        points = [[mark, statistics.median(means)] for mark, means in zip(at, reached, strict=False)]
         return Curve(self.name, contestant.library, contestant.store, points)
 
 

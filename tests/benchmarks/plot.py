@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 #: Colours that people who see fewer of them can tell apart, too (Okabe and Ito), and dashes.
 STYLES: Final = {
-    ("pybreaker_ext", "Redis, strict"): ("#D55E00", "-", "pybreaker_ext on Redis, strict (max_staleness=0)"),
+    ("pybreaker_ext", "Redis, strict"): ("#D55E00", "-", "pybreaker_ext on Redis, max_staleness=0 (strict)"),
     ("pybreaker", "Redis"): ("#E69F00", "--", "pybreaker on Redis"),
     ("pybreaker", "memory"): ("#56B4E9", "--", "pybreaker in memory, not shared"),
-    ("pybreaker_ext", "Redis, default"): ("#0072B2", "-", "pybreaker_ext on Redis, cached (max_staleness=0.1)"),
+    ("pybreaker_ext", "Redis, default"): ("#0072B2", "-", "pybreaker_ext on Redis, max_staleness=0.1 (default)"),
 }
 
 
@@ -25,8 +25,8 @@ def draw(results: Results, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    mpl.rcParams.update({"svg.hashsalt": "pybreaker_ext", "font.size": 11})
-    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+    mpl.rcParams.update({"svg.hashsalt": "pybreaker_ext", "font.size": 10.5})
+    figure, axes = plt.subplots(figsize=(10, 6.2), layout="constrained")
     for curve in results.curves:
         colour, dashes, label = STYLES[curve.library, curve.store]
         calls, means = zip(*curve.points, strict=True)

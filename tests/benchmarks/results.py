@@ -88,7 +88,7 @@ class Curve:
     library: str
     store: str
     #: Number of calls, and the mean nanoseconds of a call up to there.
-    points: list[tuple[int, float]]
+    points: list[list[float]]
 
 
 KINDS: dict[str, Any] = {

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import logging
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,17 +57,38 @@ class Stage:
 
 
 @contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes that are started in here don't end by Ctrl-C; those who started them end them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _silent_when_broken_off() -> Iterator[None]:
+    """Threads that still call when the server ends needn't tell."""
+    try:
+        yield
+    except BaseException:
+        logging.disable()
+        raise
+
+
+@contextlib.contextmanager
 def set_stage() -> Iterator[Stage]:
     """Start everything; leave nothing behind."""
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pybreaker-ext-bench-"))
-        server = stack.enter_context(servers.running_redis())
+        with _interrupts_blocked():
+            server = stack.enter_context(servers.running_redis())
         runner = stack.enter_context(asyncio.Runner())
         end = stack.enter_context(contextlib.ExitStack())
         stage = Stage(server, Path(directory), runner, end)
         gc.collect()
         gc.freeze()  # what was imported needn't be looked at between batches
-        with stage.client:
+        with stage.client, _silent_when_broken_off():
             yield stage
         # What closes clients of breakers that are gone gets a turn of the loop before it ends.
         gc.collect()

@@ -76,7 +76,7 @@ def _rates(case: str, library: str, store: str, samples: list[float], besides: s
 def number(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.2f}"
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 100 else f"{value:.2f}"
 
 
 def bar_row(bar: Bar) -> Row:
