@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-# The tests' own modules (the servers, the fleet of workers) are imported as the tests import them;
-# worker processes get the same path.
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
+TESTS = Path(__file__).resolve().parent.parent
+# The tests' own modules (the servers, the fleet of workers) are imported as the tests import them, and
+# the package that is measured is this clone's. Worker processes get the same path.
+sys.path[:1] = [str(TESTS), str(TESTS.parent)]
 
 if __name__ == "__main__":
     from benchmarks.command import main

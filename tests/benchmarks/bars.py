@@ -1,9 +1,9 @@
 """What must hold, as ratios within one run.
 
 Within the process the best rounds are compared: what else the machine did can only add. Round trips
-have two speeds, by where the scheduler puts the two processes, so there the median over the rounds of
-the ratio within each round is taken. Ratios are of total times, bare call included; the ratio
-without it stands beside, and is the lower one where a bar is below 1.
+have two speeds, by where the scheduler puts the two processes, so there it is the median of the ratios
+of each round. Ratios are of total times, bare call included; the ratio without it stands beside,
+and is the lower one where a bar is below 1.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from benchmarks.commands import COMMANDS
 from benchmarks.threads import MANY, TRIVIAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from benchmarks.results import Results
 
 OURS: Final = "pybreaker_ext"
@@ -40,7 +38,8 @@ class Bar:
         text: What is compared.
         allowed: The limit.
         measured: None: the cases that it needs were not run.
-        over_bare: The same with the bare call subtracted, where that makes sense.
+        over_bare: The same with the bare call subtracted; for what stays within the process.
+        half: Between these two the ratios of half of the rounds are.
         at_least: Whether the limit is the least, not the most, that is allowed.
     """
 
@@ -48,6 +47,7 @@ class Bar:
     allowed: float
     measured: float | None = None
     over_bare: float | None = None
+    half: tuple[float, float] | None = None
     at_least: bool = False
 
     @property
@@ -58,9 +58,12 @@ class Bar:
         return "ok" if good else "MISSED"
 
 
-def median_ratio(mine: Iterable[float], theirs: Iterable[float]) -> float:
-    """Return the median of the ratios of each round."""
-    return statistics.median(one / other for one, other in zip(mine, theirs, strict=True))
+def by_round(text: str, allowed: float, mine: list[float], theirs: list[float], *, at_least: bool = False) -> Bar:
+    """Return a bar that is judged by the median of the ratios of each round."""
+    ratios = sorted(one / other for one, other in zip(mine, theirs, strict=True))
+    quarter = len(ratios) // 4
+    half = (ratios[quarter], ratios[-1 - quarter]) if quarter else None
+    return Bar(text, allowed, statistics.median(ratios), half=half, at_least=at_least)
 
 
 def _calls(results: Results, case: str, mine: Who, theirs: Who, allowed: float, *, trips: bool = False) -> Bar:
@@ -70,8 +73,7 @@ def _calls(results: Results, case: str, mine: Who, theirs: Who, allowed: float, 
     if one is None or other is None or bare is None:
         return Bar(text, allowed)
     if trips:
-        without = ([sample - bare.median for sample in who.samples] for who in (one, other))
-        return Bar(text, allowed, median_ratio(one.samples, other.samples), median_ratio(*without))
+        return by_round(text, allowed, one.samples, other.samples)
     return Bar(text, allowed, one.best / other.best, (one.best - bare.best) / (other.best - bare.best))
 
 
@@ -106,18 +108,14 @@ def _fleet(results: Results) -> list[Bar]:
     case = "16 processes, 10 % failing"
     mine, strict, theirs = (results.find("processes", case, *who) for who in (CACHED, STRICT, PYBREAKER_ON_REDIS))
 
-    def ratio(of: Callable[[], float]) -> float | None:
-        return of() if mine and strict and theirs else None
-
-    speed = ratio(lambda: median_ratio(mine.samples, theirs.samples))
-    late = ratio(lambda: median_ratio(mine.p99, theirs.p99))
-    strict_speed = ratio(lambda: median_ratio(strict.samples, theirs.samples))
+    if not mine or not strict or not theirs:
+        return [Bar(f"{case}: calls/s, p99 and failures lost", 0)]
     return [
-        Bar(f"{case}: calls/s, Redis, default / pybreaker", 3.0, speed, at_least=True),
-        Bar(f"{case}: p99, Redis, default / pybreaker", 1.0, late),
-        Bar(f"{case}: calls/s, Redis, strict / pybreaker", 0.7, strict_speed, at_least=True),
-        Bar(f"{case}: failures lost, Redis, default", 0, ratio(lambda: mine.lost)),
-        Bar(f"{case}: failures lost, Redis, strict", 0, ratio(lambda: strict.lost)),
+        by_round(f"{case}: calls/s, Redis, default / pybreaker", 3.0, mine.samples, theirs.samples, at_least=True),
+        by_round(f"{case}: p99, Redis, default / pybreaker", 1.0, mine.p99, theirs.p99),
+        by_round(f"{case}: calls/s, Redis, strict / pybreaker", 0.7, strict.samples, theirs.samples, at_least=True),
+        Bar(f"{case}: failures lost, Redis, default", 0, mine.lost),
+        Bar(f"{case}: failures lost, Redis, strict", 0, strict.lost),
     ]
 
 

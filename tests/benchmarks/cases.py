@@ -29,6 +29,7 @@ EVERYBODY: Final = (
     peers.PURGATORY,
     peers.INTERLOCK,
     peers.INTERLOCK_ON_REDIS,
+    ours.ONE_GET,
     ours.OURS_STRICT,
     ours.PYBREAKER_ON_REDIS,
     ours.OURS_ON_SQLITE_STRICT,
@@ -51,7 +52,7 @@ class Case:
         """Let everybody who can take turns; in-process ones first, round trips after them."""
         able = [contestant for contestant in EVERYBODY if contestant.can(self.wanted)]
         quick = self._group([one for one in able if not one.round_trip], stage, effort.rounds, effort.turn)
-        slow = self._group([one for one in able if one.round_trip], stage, effort.rounds, effort.long_turn)
+        slow = self._group([one for one in able if one.round_trip], stage, effort.trip_rounds, effort.trip_turn)
         return quick + slow
 
     def _group(self, group: Iterable[Contestant], stage: Stage, rounds: int, turn: float) -> list[Calls]:

@@ -85,6 +85,11 @@ def bare(wanted: Wanted, _stage: Stage) -> Subject:
     return Subject(wanted.function, prepare)
 
 
+def one_trip(_wanted: Wanted, stage: Stage) -> Subject:
+    """The shortest round trip through the same client, to compare the others with."""
+    return Subject(lambda: stage.client.get("nothing"))
+
+
 def our_storage(store: str, stage: Stage) -> Any:
     if store == "SQLite":
         return pybreaker_ext.CircuitSQLiteStorage(stage.file(), stage.name())
@@ -146,6 +151,7 @@ def _pybreakers(store: str) -> Contestant:
 
 
 BARE: Final = Contestant("bare call", "", bare, listeners=True)
+ONE_GET: Final = Contestant("bare GET", "Redis", one_trip, round_trip=True, kinds=(SUCCESS,), colours=(False,))
 OURS_IN_MEMORY: Final = _ours("memory", DEFAULT)
 OURS_ON_REDIS: Final = _ours("Redis", DEFAULT)
 OURS_STRICT: Final = _ours("Redis", 0.0)

@@ -35,6 +35,7 @@ def run_of(call: Callable[[], object], at: list[int], limit: float) -> list[floa
     means: list[float] = []
     done = spent = 0
     with without_gc():
+        keep_busy(2 * DEFAULT)  # what is known is too old then
         for mark in at:
             if spent > limit * 1e9:
                 break
@@ -65,10 +66,8 @@ class CurvesCase:
         at = marks(effort.curve_calls)
         runs = []
         for _ in range(effort.curve_rounds):
-            # Connections and scripts are there, as in a program that runs; what is known is too old.
-            for _ in range(3):
+            for _ in range(3):  # connections and scripts are there, as in a program that runs
                 call()
-            keep_busy(2 * DEFAULT)
             runs.append(run_of(call, at, effort.curve_limit))
         reached = zip(*runs, strict=False)  # the shortest run ends the curve
         points = [[mark, statistics.median(means)] for mark, means in zip(at, reached, strict=False)]

@@ -11,9 +11,11 @@ class Effort:
     """The defaults are those of a full run.
 
     Args:
-        rounds: Turns of each contestant in the cases of single calls.
-        turn: Length of a turn of what stays within the process.
-        long_turn: Length of a turn of what makes round trips.
+        rounds: Turns of each contestant in the cases of single calls, if it stays within the process.
+        turn: Their length.
+        trip_rounds: Turns of what makes round trips.
+        trip_turn: Their length. Round trips are fast or slow for seconds or minutes, so short turns that
+            follow each other are all of one kind.
         thread_rounds: Turns in the cases with threads.
         thread_turn: Their length.
         fleet_rounds: Turns in the cases with processes.
@@ -29,28 +31,30 @@ class Effort:
 
     rounds: int = 60
     turn: float = 0.005
-    long_turn: float = 0.01
+    trip_rounds: int = 300
+    trip_turn: float = 0.002
     thread_rounds: int = 9
     thread_turn: float = 0.2
-    fleet_rounds: int = 5
+    fleet_rounds: int = 7
     fleet_turn: float = 0.6
     traced_calls: int = 200
     many_calls: int = 1_000_000
     many_calls_limit: float = 10.0
     curve_rounds: int = 3
     curve_calls: int = 100_000
-    curve_limit: float = 20.0
+    curve_limit: float = 12.0
     breakers: int = 1000
 
     def with_rounds(self, rounds: int | None) -> Effort:
-        return self if rounds is None else replace(self, rounds=rounds)
+        return self if rounds is None else replace(self, rounds=rounds, trip_rounds=rounds)
 
 
 FULL: Final = Effort()
 QUICK: Final = Effort(
     rounds=15,
     turn=0.001,
-    long_turn=0.003,
+    trip_rounds=50,
+    trip_turn=0.001,
     thread_rounds=3,
     thread_turn=0.05,
     fleet_rounds=1,

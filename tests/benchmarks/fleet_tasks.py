@@ -72,6 +72,11 @@ class Backend:
         return 1
 
 
+def package() -> str:
+    """Return which pybreaker_ext a worker has imported."""
+    return str(pybreaker_ext.__file__)
+
+
 def protected(circuit: Circuit, failing: float, seeds: list[int]) -> tuple[Callable[[], Any], Backend]:
     """Return a warmed-up function and the backend in it; each worker takes another seed."""
     backend = Backend(failing, seeds[fleet.shared().add(0) - 1])

@@ -50,6 +50,8 @@ class ProcessesCase:
     def run(self, stage: Stage, effort: Effort) -> list[results.Fleet]:
         """Let the contestants take turns with the same workers."""
         with fleet.fleet_of(self.size) as workers:
+            if workers.one(fleet_tasks.package) != fleet_tasks.package():
+                raise RuntimeError("the workers have another pybreaker_ext; run this from the clone's own directory")
             turns = [_Turns(self, circuit, stage, workers) for circuit in CONTESTANTS]
             for _ in range(effort.fleet_rounds):
                 for turn in turns:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from benchmarks.results import Results
 
 HEAD: Final = ("case", "library", "store", "best", "over bare", "median", "over bare", "besides")
-BARS_HEAD: Final = ("bar", "measured", "without bare call", "allowed", "verdict")
+BARS_HEAD: Final = ("bar", "measured", "allowed", "verdict", "besides")
 #: Columns of numbers, which stand on the right.
-NUMBERS: Final = {"best", "over bare", "median", "measured", "without bare call", "allowed"}
+NUMBERS: Final = {"best", "over bare", "median", "measured", "allowed"}
 #: Around what `--markdown` replaces in a page.
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
@@ -81,7 +81,12 @@ def number(value: float | None) -> str:
 
 def bar_row(bar: Bar) -> Row:
     limit = f"{'at least' if bar.at_least else 'at most'} {number(bar.allowed)}"
-    return bar.text, number(bar.measured), number(bar.over_bare), limit, bar.verdict
+    besides = ""
+    if bar.over_bare is not None:
+        besides = f"{number(bar.over_bare)} without the bare call"
+    elif bar.half is not None:
+        besides = f"{number(bar.half[0])} to {number(bar.half[1])} in half of the rounds"
+    return bar.text, number(bar.measured), limit, bar.verdict, besides
 
 
 def as_text(results: Results) -> str:
