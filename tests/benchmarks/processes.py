@@ -53,10 +53,15 @@ class ProcessesCase:
             if workers.one(fleet_tasks.package) != fleet_tasks.package():
                 raise RuntimeError("the workers have another pybreaker_ext; run this from the clone's own directory")
             turns = [_Turns(self, circuit, stage, workers) for circuit in CONTESTANTS]
-            for _ in range(effort.fleet_rounds):
-                for turn in turns:
-                    turn.take(effort.fleet_turn)
-            return [turn.result(effort.traced_calls) for turn in turns]
+            try:
+                for _ in range(effort.fleet_rounds):
+                    for turn in turns:
+                        turn.take(effort.fleet_turn)
+                return [turn.result(effort.traced_calls) for turn in turns]
+            except BaseException:
+                for worker in workers.workers:
+                    worker.kill()  # broken off: nobody reads their answers any more
+                raise
 
 
 class _Turns:

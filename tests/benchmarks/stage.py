@@ -9,6 +9,7 @@ import itertools
 import logging
 import signal
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ def _silent_when_broken_off() -> Iterator[None]:
         yield
     except BaseException:
         logging.disable()
+        threading.excepthook = lambda *_: None
         raise
 
 
