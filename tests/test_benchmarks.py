@@ -87,7 +87,7 @@ def test_what_was_saved_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFix
     before, rest = page.read_text().split(table.BEGIN)
     new, after = rest.split(table.END)
     assert (before, after) == ("before\n\n", "\n\nafter\n")
-    assert "| closed success, plain | bare call |" in new
+    assert "| closed success, plain |" in new
     assert "old" not in new
     assert "</svg>" in picture.read_text()
 

@@ -1,4 +1,4 @@
-"""The one table of a run, as text and as Markdown."""
+"""The table of a run, as text and as Markdown."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rows(results: Results) -> Iterator[Row]:
         besides = f"{counted.commands:,} in {counted.calls:,} calls, {counted.seconds:.2f} s"
         yield counted.case, counted.library, counted.store, "", "", "", "", f"{per_million} ({besides})"
     for size in results.sizes:
-        yield size.case, size.library, size.store, "", "", "", "", f"{size.size:,.0f} bytes"
+        yield size.case, size.library, size.store, "", "", "", "", f"{size.size:,.0f} bytes, with a decorated function"
 
 
 def _threads(results: Results) -> Iterator[Row]:
@@ -65,7 +65,7 @@ def _threads(results: Results) -> Iterator[Row]:
         besides = "1 thread"
         if threads == MANY:
             ratio = max(samples) / max(by_contestant[case, library, store, 1])
-            besides = f"{MANY} threads: {ratio:.2f} x 1 thread"
+            besides = f"{MANY} threads: {ratio:.2f} x"
         yield _rates(case, library, store, samples, besides)
 
 
@@ -98,10 +98,14 @@ def as_text(results: Results) -> str:
 
 
 def as_markdown(results: Results) -> str:
+    """Return everything for a page, which is narrower: single calls, the rest and the bars apart."""
     heading = "\n".join(f"- {name}: {value}" for name, value in results.machine.items())
-    table = _markdown(HEAD, list(_grouped(rows(results))))
+    everything = list(_grouped(rows(results)))
+    single = len(results.calls)
+    calls = _markdown(HEAD[:7], [row[:7] for row in everything[:single]])
+    others = _markdown((*HEAD[:4], *HEAD[5:8:2]), [(*row[:4], *row[5:8:2]) for row in everything[single:]])
     bars = _markdown(BARS_HEAD, [bar_row(bar) for bar in bars_of(results)])
-    return f"{heading}\n\n{table}\n\n{bars}\n"
+    return f"{heading}\n\n{calls}\n\n{others}\n\n{bars}\n"
 
 
 def write_markdown(results: Results, path: Path) -> None:
@@ -135,4 +139,9 @@ def _aligned(head: Row, body: Sequence[Row]) -> str:
 
 def _markdown(head: Row, body: Sequence[Row]) -> str:
     rule = ["---:" if name in NUMBERS else "---" for name in head]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body))
+    kept = NUMBERS | {"library", "store"}  # on one line, by no-break spaces
+    cells = [
+        [cell.replace(" ", "\u00a0") if name in kept else cell for name, cell in zip(head, row, strict=True)]
+        for row in body
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *cells))
