@@ -39,7 +39,7 @@ class CircuitAdmission(CircuitControl):
         if not self._listeners:
             return permit
         try:
-            self._notifier.tell(self, "before_call", func, *args, **kwargs)
+            self._notifier.before_call(self, func, args, kwargs)
         except BaseException:
             self._give_back_later(permit)
             raise
@@ -51,7 +51,7 @@ class CircuitAdmission(CircuitControl):
         if not self._listeners:
             return permit
         try:
-            self._notifier.tell(self, "before_call", func, *args, **kwargs)
+            self._notifier.before_call(self, func, args, kwargs)
         except BaseException:
             self._give_back_later(permit)
             raise
@@ -112,7 +112,8 @@ class CircuitAdmission(CircuitControl):
 
     def _rejection(self, record: Record, retry_after: float) -> CircuitBreakerError:
         error = self._error(STILL_OPEN if record.state == OPEN else NO_PERMIT, record, retry_after)
-        self._notifier.tell(self, "rejected", error)
+        if self._listeners:
+            self._notifier.tell(self, "rejected", error)
         return error
 
     def _error(self, message: str, record: Record, retry_after: float) -> CircuitBreakerError:

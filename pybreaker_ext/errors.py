@@ -37,7 +37,8 @@ class CircuitBreakerError(pybreaker.CircuitBreakerError):
         retry_after: float = 0.0,
         reason: str = "",
     ) -> None:
-        super().__init__(message)
+        if not self.args:  # else `__new__` has kept the message, and a call of `super()` would only take time
+            self.args = (message,)
         self.breaker_name = breaker_name
         self.state = state
         self.retry_after = retry_after

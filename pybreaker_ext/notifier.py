@@ -53,19 +53,36 @@ class Notifier:
         self._lock = threading.RLock()
         self._telling = False
 
-    def tell(self, breaker: Any, hook: str, /, *args: Any, **kwargs: Any) -> None:
+    # The next three are one; the first two are for the path of every call.
+
+    def before_call(self, breaker: Any, func: Any, args: Any, kwargs: Any) -> None:
+        """Call `before_call` of every listener that has it."""
+        with self._lock:
+            for listener in tuple(breaker._listeners):  # noqa: SLF001  the property would copy them, too
+                try:
+                    listener.before_call(breaker, func, *args, **kwargs)
+                except Exception as error:  # noqa: BLE001  the listener's own trouble
+                    _log(listener, "before_call", error)
+
+    def success(self, breaker: Any) -> None:
+        """Call `success` of every listener that has it."""
+        with self._lock:
+            for listener in tuple(breaker._listeners):  # noqa: SLF001
+                try:
+                    listener.success(breaker)
+                except Exception as error:  # noqa: BLE001  the listener's own trouble
+                    _log(listener, "success", error)
+
+    def tell(self, breaker: Any, hook: str, /, *args: Any) -> None:
         """Call a hook of every listener that has it."""
-        listeners = breaker._listeners  # noqa: SLF001  the property would copy them
-        if not listeners:
+        if not breaker._listeners:  # noqa: SLF001
             return
         with self._lock:
-            for listener in tuple(listeners):
+            for listener in tuple(breaker._listeners):  # noqa: SLF001
                 try:
-                    function = getattr(listener, hook, None)
-                    if function is not None:  # `rejected` and `neutral` are optional
-                        function(breaker, *args, **kwargs)
-                except Exception:
-                    logger.exception("The %s hook of %s failed", hook, type(listener).__name__)
+                    getattr(listener, hook)(breaker, *args)
+                except Exception as error:  # noqa: BLE001  the listener's own trouble
+                    _log(listener, hook, error)
 
     def notice(self, breaker: Any, decision: Decision) -> None:
         """Tell the changes that a decision shows: one that others made, then one that it made itself."""
@@ -112,3 +129,9 @@ class Notifier:
                 self.tell(breaker, "state_change", state_object(breaker, old), state_object(breaker, new))
         finally:
             self._telling = False
+
+
+def _log(listener: Any, hook: str, error: Exception) -> None:
+    """Log what a hook has raised, unless the listener just doesn't have it."""
+    if getattr(listener, hook, None) is not None:
+        logger.error("The %s hook of %s failed", hook, type(listener).__name__, exc_info=error)

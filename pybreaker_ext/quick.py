@@ -18,14 +18,10 @@ if TYPE_CHECKING:
 DEFERRED: Final = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 
 
-def _of(breaker: CircuitBreaker) -> Any:
-    notifier = breaker._notifier
-    return breaker._local, breaker._listeners, notifier.notice_view, notifier.tell
-
-
 def protected_function(breaker: CircuitBreaker, func: Any) -> Any:
     """Return a plain function that is called through `breaker`."""
-    local, listeners, notice_view, tell = _of(breaker)
+    local, listeners, notifier = breaker._local, breaker._listeners, breaker._notifier
+    notice_view, before_call, success = notifier.notice_view, notifier.before_call, notifier.success
     clock, run, failed, returned = local.clock, breaker._run, breaker._failed, breaker._returned
 
     @functools.wraps(func)
@@ -35,7 +31,7 @@ def protected_function(breaker: CircuitBreaker, func: Any) -> Any:
             return run(func, args, kwargs)
         if listeners:
             notice_view(breaker, view)
-            tell(breaker, "before_call", func, *args, **kwargs)
+            before_call(breaker, func, args, kwargs)
         try:
             result = func(*args, **kwargs)
         except BaseException as error:
@@ -44,7 +40,7 @@ def protected_function(breaker: CircuitBreaker, func: Any) -> Any:
         if clock() >= local.view.quiet_until or type(result) in DEFERRED:
             return returned(view.permit, result)
         if listeners:
-            tell(breaker, "success")
+            success(breaker)
         return result
 
     return protected
@@ -52,7 +48,8 @@ def protected_function(breaker: CircuitBreaker, func: Any) -> Any:
 
 def protected_coroutine(breaker: CircuitBreaker, func: Any) -> Any:
     """Return a coroutine function that is called through `breaker`."""
-    local, listeners, notice_view, tell = _of(breaker)
+    local, listeners, notifier = breaker._local, breaker._listeners, breaker._notifier
+    notice_view, before_call, success = notifier.notice_view, notifier.before_call, notifier.success
     clock, run, failed, returned = local.clock, breaker._run_async, breaker._failed_async, breaker._returned_async
 
     @functools.wraps(func)
@@ -62,7 +59,7 @@ def protected_coroutine(breaker: CircuitBreaker, func: Any) -> Any:
             return await run(func, args, kwargs)
         if listeners:
             notice_view(breaker, view)
-            tell(breaker, "before_call", func, *args, **kwargs)
+            before_call(breaker, func, args, kwargs)
         try:
             result = await func(*args, **kwargs)
         except BaseException as error:
@@ -71,7 +68,7 @@ def protected_coroutine(breaker: CircuitBreaker, func: Any) -> Any:
         if clock() >= local.view.quiet_until or type(result) in DEFERRED:
             return await returned(view.permit, result)
         if listeners:
-            tell(breaker, "success")
+            success(breaker)
         return result
 
     return protected
