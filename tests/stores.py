@@ -57,7 +57,7 @@ class ClockedRedis(CircuitRedisStorage):
     test_clock: Clock
 
     def _arguments(self, event: Event, policy: Policy) -> tuple[Any, ...]:
-        return (*super()._arguments(event, policy), self.test_clock.now)
+        return (*super()._arguments(event, policy), b"%d" % self.test_clock.now)
 
 
 class InLoop:

@@ -21,6 +21,7 @@ from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage.packer import packer_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,9 +74,11 @@ def own_client(given: Any) -> Any:
     if type(pool) is sentinel.SentinelConnectionPool:
         manager = _sentinels(pool.sentinel_manager, sentinel.Sentinel, _retry())
         settings = {**_copied(pool.connection_kwargs), **_sentinel_settings(pool), "retry": _retry()}
+        settings.update(packer_for(settings))
         return redis.Redis.from_pool(type(pool)(pool.service_name, manager, **settings))
     if type(pool) in (redis.ConnectionPool, redis.BlockingConnectionPool):
         settings = {**_copied(pool.connection_kwargs), "retry": _retry(), "max_connections": pool.max_connections}
+        settings.update(packer_for(settings))
         return redis.Redis.from_pool(redis.ConnectionPool(pool.connection_class, **settings))
     return given
 

@@ -234,11 +234,13 @@ end
 -- The words of a record; one that is as it was found goes back as it is stored.
 local function words(record, keys, hash, as_found)
   if as_found and strange == '' and keys[2] and keys[3] then
-    return table.concat(keys, ' ', 1, 3), table.concat(hash, ' ', 1, 6)
+    return keys[1] .. ' ' .. keys[2] .. ' ' .. keys[3] .. ' ' .. hash[1] .. ' ' .. hash[2] .. ' ' .. hash[3] .. ' '
+      .. hash[4] .. ' ' .. hash[5] .. ' ' .. hash[6]
   end
-  return table.concat({record.state, digits(record.fail_counter), digits(record.success_counter)}, ' '), table.concat({
-    digits(record.generation), digits(record.open_until), digits(record.opened_at), digits(record.trips),
-    record.reason, permits_to(record.permits),
+  return table.concat({
+    record.state, digits(record.fail_counter), digits(record.success_counter), digits(record.generation),
+    digits(record.open_until), digits(record.opened_at), digits(record.trips), record.reason,
+    permits_to(record.permits),
   }, ' ')
 end
 
@@ -267,6 +269,7 @@ local before = ' '
 if record.generation ~= generation or record.state ~= state then
   before = state .. ' ' .. digits(generation)
 end
-local counters, ours = words(record, keys, hash, not write and not adopted_from)
-return verdict .. ' ' .. digits(retry_after(record, policy, ms)) .. ' ' .. digits(ms) .. ' ' .. before .. ' '
-  .. counters .. ' ' .. ours .. ' ' .. (not write and adopted_from and digits(adopted_from) or '') .. ' ' .. strange
+local wait = retry_after(record, policy, ms)
+return verdict .. ' ' .. (wait == 0 and '0' or digits(wait)) .. ' ' .. digits(ms) .. ' ' .. before .. ' '
+  .. words(record, keys, hash, not write and not adopted_from) .. ' '
+  .. (not write and adopted_from and digits(adopted_from) or '') .. ' ' .. strange
