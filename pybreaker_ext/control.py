@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pybreaker
 
@@ -15,12 +15,16 @@ from pybreaker_ext.snapshot import Snapshot, in_seconds, snapshot_of
 from pybreaker_ext.storage.adapter import adapted
 from pybreaker_ext.storage.classic import ReadableStorage
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
+from pybreaker_ext.storage.outage import Outage
 from pybreaker_ext.storage.view import ExactView, LocalView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from pybreaker_ext.storage import Storage
+
+#: Of a store that knows no outage.
+_NEVER_AWAY: Final = Outage("the store")
 
 
 class CircuitControl(pybreaker.CircuitBreaker):
@@ -59,6 +63,7 @@ class CircuitControl(pybreaker.CircuitBreaker):
         self._policy = self._new_policy()
         self._store: Storage = _storage(self._state_storage)
         self._local = _keeper(self._store, self._max_staleness)
+        self._heard: Decision | None = None
         self._notifier = Notifier(self._first_look())
         self.renew_after_fork()
         renew_after_fork(self)
@@ -141,6 +146,20 @@ class CircuitControl(pybreaker.CircuitBreaker):
     async def snapshot_async(self) -> Snapshot:
         """Return one consistent look at the circuit. Changes nothing; one round trip with Redis."""
         return snapshot_of(self._name, await self._read_async())
+
+    @property
+    def last_seen(self) -> Snapshot | None:
+        """What this breaker object has last heard from its store; None before the first time. No I/O.
+
+        For listeners: in a hook it is what the decision showed that the hook is about, or a later one.
+        """
+        return None if self._heard is None else snapshot_of(self._name, self._heard)
+
+    @property
+    def _outage(self) -> Outage:
+        """What is known of the store's being away."""
+        found: Outage = getattr(self._store, "outage", _NEVER_AWAY)
+        return found
 
     @property
     def current_state(self) -> str:
@@ -273,6 +292,7 @@ class CircuitControl(pybreaker.CircuitBreaker):
             local.forget()
             raise
         local.install(decision, sent)
+        self._heard = decision
         return decision
 
     async def _apply_async(self, event: Event) -> Decision:
@@ -285,6 +305,7 @@ class CircuitControl(pybreaker.CircuitBreaker):
             local.forget()
             raise
         local.install(decision, sent)
+        self._heard = decision
         return decision
 
 

@@ -48,4 +48,14 @@ class CircuitBreakerListener(_Listener):
         old_state: pybreaker.CircuitBreakerState | None,
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
-        """The circuit's state has changed by name; told once, also when another worker changed it."""
+        """The circuit's state has changed by name; told once, also when another worker changed it.
+
+        `new_state.snapshot` is a `Snapshot` of what showed the change, or None when only the
+        state's name is known, because another change has followed.
+        """
+
+    def storage_lost(self, cb: Any, error: BaseException | None) -> None:
+        """The store is away, because of `error`, and this process decides by itself."""
+
+    def storage_restored(self, cb: Any, away: float) -> None:
+        """The store is back after `away` seconds, and the shared circuit rules again."""

@@ -10,9 +10,11 @@ import pybreaker
 
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED, HALF_OPEN, OPEN
+from pybreaker_ext.snapshot import snapshot_of
 
 if TYPE_CHECKING:
     from pybreaker_ext.machine import Decision
+    from pybreaker_ext.snapshot import Snapshot
     from pybreaker_ext.storage.view import View
 
 logger = logging.getLogger("pybreaker_ext.listeners")
@@ -24,9 +26,11 @@ _STATES: Final = {
 }
 
 
-def state_object(breaker: Any, name: str) -> Any:
-    """Return pybreaker's object for a state."""
-    return _STATES[name](breaker, None, notify=False)
+def state_object(breaker: Any, name: str, snapshot: Snapshot | None = None) -> Any:
+    """Return pybreaker's object for a state; its `snapshot` is what showed it, if that is known."""
+    state = _STATES[name](breaker, None, notify=False)
+    state.snapshot = snapshot
+    return state
 
 
 class Notifier:
@@ -43,7 +47,8 @@ class Notifier:
         self._told = (-1, 0, state)
         #: Whether that was a foreign write which nobody had stored as adopted.
         self._unsaved = False
-        self._changes: list[tuple[str, str]] = []
+        #: Hooks to be called, and what they are told.
+        self._changes: list[tuple[str, tuple[Any, ...]]] = []
         self._telling = False
         self.renew_after_fork()
         renew_after_fork(self)
@@ -93,9 +98,11 @@ class Notifier:
         if self._told == made:
             return
         with self._lock:
+            shown = snapshot_of(breaker.name, decision)
             if not unsaved:
-                self._see((decision.epoch, decision.old_generation, decision.old_state))
-            self._see(made, unsaved=unsaved)
+                found = (decision.epoch, decision.old_generation, decision.old_state)
+                self._see(breaker, found, shown if found == made else None)
+            self._see(breaker, made, shown, unsaved=unsaved)
             if not self._telling:
                 self._tell_changes(breaker)
 
@@ -107,26 +114,33 @@ class Notifier:
             if self._told == view.seen:
                 self._told = view.seen  # the next comparison is a glance
                 return
-            self._see(view.seen)
+            seen = breaker.last_seen
+            shown = seen if seen is not None and seen.generation == view.record.generation else None
+            self._see(breaker, view.seen, shown)
             if not self._telling:
                 self._tell_changes(breaker)
 
-    def _see(self, seen: tuple[int, int, str], *, unsaved: bool = False) -> None:
+    def _see(self, breaker: Any, seen: tuple[int, int, str], shown: Snapshot | None, *, unsaved: bool = False) -> None:
         told = self._told
         provisional = unsaved or self._unsaved
         if seen[:2] < told[:2] or (seen[:2] == told[:2] and not provisional):
             return  # this news is old
         self._told, self._unsaved = seen, unsaved
+        if seen[0] % 2 > max(told[0], 0) % 2:
+            self._changes.append(("storage_lost", (breaker._outage.error,)))  # noqa: SLF001
         if told[2] != seen[2]:
-            self._changes.append((told[2], seen[2]))
+            states = state_object(breaker, told[2]), state_object(breaker, seen[2], shown)
+            self._changes.append(("state_change", states))
+        if seen[0] % 2 < max(told[0], 0) % 2:
+            self._changes.append(("storage_restored", (breaker._outage.lasted,)))  # noqa: SLF001
 
     def _tell_changes(self, breaker: Any) -> None:
         """Tell the changes one after the other, also those that hooks make meanwhile."""
         try:
             self._telling = True
             while self._changes:
-                old, new = self._changes.pop(0)
-                self.tell(breaker, "state_change", state_object(breaker, old), state_object(breaker, new))
+                hook, told = self._changes.pop(0)
+                self.tell(breaker, hook, *told)
         finally:
             self._telling = False
 

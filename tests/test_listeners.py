@@ -333,3 +333,85 @@ def test_in_many_threads_each_change_is_told_once_in_the_order_of_generations(lo
     assert changes
     assert changes[0][0] == "closed"
     assert all(earlier[1] == later[0] for earlier, later in itertools.pairwise(changes))
+
+
+class TestWhatHooksAreTold:
+    def test_a_change_comes_with_what_showed_it(self) -> None:
+        shown: list[Any] = []
+
+        class Listener:
+            def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+                shown.append((new_state.name, new_state.snapshot))
+
+        breaker = CircuitBreaker(fail_max=1, reset_timeout=60, listeners=[Listener()], name="claude")
+        attempt(breaker, fail)
+        ((name, snapshot),) = shown
+        assert (name, snapshot.name, snapshot.state, snapshot.reason) == ("open", "claude", "open", "failures")
+        assert (snapshot.trips, snapshot.fail_counter, snapshot.retry_after) == (1, 1, 60)
+
+    def test_also_when_another_worker_made_it(self, redis_server: Any) -> None:
+        shown: list[Any] = []
+
+        class Listener:
+            def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+                shown.append(new_state.snapshot.reason)
+
+        with redis_server.client() as client:
+            first, second = (
+                CircuitBreaker(
+                    fail_max=1,
+                    listeners=[Listener()],
+                    max_staleness=0.0,
+                    state_storage=pybreaker_ext.CircuitRedisStorage("closed", client, "n"),
+                )
+                for _ in range(2)
+            )
+            attempt(first, fail)
+            attempt(second, int)
+        assert shown == ["failures", "failures"]
+
+    def test_what_was_last_seen_needs_no_store(self) -> None:
+        seen: list[Any] = []
+
+        class Listener:
+            def failure(self, cb: Any, exc: BaseException) -> None:
+                seen.append(cb.last_seen.fail_counter)
+
+        breaker = CircuitBreaker(listeners=[Listener()])
+        assert breaker.last_seen is None or breaker.last_seen.state == "closed"
+        for _ in range(3):
+            attempt(breaker, fail)
+        assert seen == [1, 2, 3]
+
+    def test_the_store_goes_and_comes_back(self) -> None:
+        from test_outage import FlakyStore  # noqa: PLC0415
+
+        class Listener(Log):
+            def storage_lost(self, cb: Any, error: BaseException | None) -> None:
+                self.told.append(("storage_lost", str(error)))
+
+            def storage_restored(self, cb: Any, away: float) -> None:
+                self.told.append(("storage_restored", away))
+
+        store, log = FlakyStore(), Listener()
+        breaker = CircuitBreaker(fail_max=1, state_storage=store, listeners=[log], max_staleness=0.0)
+        attempt(breaker, int)
+        store.away = True
+        for function in (int, fail, int):
+            attempt(breaker, function)
+        store.away = False
+        store.now += 5
+        attempt(breaker, int)
+        quiet = [("before_call", "int"), "success"]
+        assert log.told == [
+            *quiet,
+            ("storage_lost", "away"),
+            *quiet,
+            ("before_call", "fail"),
+            ("failure", "BackendError"),
+            ("closed", "open"),
+            ("rejected", "open", "failures"),
+            ("open", "closed"),
+            ("storage_restored", 5.0),
+            *quiet,
+        ]

@@ -68,7 +68,7 @@ class FlakyStore:
         self.asked = 0
         self.shared = CircuitMemoryStorage()
         self.outage = Outage("the store", lambda: self.now)
-        self.stand_in = StandIn(self.outage, fallback)
+        self.stand_in = StandIn(self.outage, fallback)  # and `outage` is what a breaker looks at
 
     def attempt(self, event: Event, policy: Policy) -> Decision:
         self.asked += 1

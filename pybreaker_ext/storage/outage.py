@@ -51,6 +51,10 @@ class Outage:
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.epoch = 0
+        #: What the store answered when it went away last, or the client said.
+        self.error: BaseException | None = None
+        #: Seconds for which it was away last.
+        self.lasted = 0.0
         self._what = what
         self._clock = clock
         self._since = 0.0
@@ -90,8 +94,8 @@ class Outage:
             if epoch != self.epoch:
                 return epoch + 1
             self.epoch += 1
-            gone = self._clock() - self._since
-        logger.info("The circuit breakers' store is back after %.1f s: %s", gone, self._what)
+            self.lasted = self._clock() - self._since
+        logger.info("The circuit breakers' store is back after %.1f s: %s", self.lasted, self._what)
         return epoch + 1
 
     def failed(self, epoch: int, error: StoreUnavailableError) -> None:
@@ -104,11 +108,13 @@ class Outage:
             if epoch % 2:
                 return
             self.epoch += 1
+            self.error = _bare(error.__cause__ or error)
             self._since = self._clock()
         if not sys.is_finalizing():
-            cause = _text(error.__cause__ or error)
             logger.warning(
-                "The circuit breakers' store is away, each process decides by itself: %s (%s)", self._what, cause
+                "The circuit breakers' store is away, each process decides by itself: %s (%s)",
+                self._what,
+                _text(self.error),
             )
 
     def abandoned(self, epoch: int) -> None:
@@ -208,6 +214,12 @@ def for_store(event: Event, epoch: int) -> Event:
     """Return the event as the store gets it; an odd epoch on it marks the trial that may end an outage."""
     event = for_epoch(event, 0)
     return event if event.epoch == epoch else event._replace(epoch=epoch)
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Return the error without what it holds on to: the frames in which it was raised, and their sockets."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _text(error: BaseException) -> str:

@@ -91,7 +91,8 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         names = ("state", "fail_counter", "success_counter", "opened_at", "ext")
         self._keys = [self._namespace(name).encode() for name in names]  # which redis-py need not do each time
         self._link = link_to(redis_object, async_redis)
-        self._stand_in = StandIn(self._link.outage, str(fallback_circuit_state))
+        self.outage = self._link.outage
+        self._stand_in = StandIn(self.outage, str(fallback_circuit_state))
         self._packed: tuple[Policy | None, bytes] = (None, b"")
         #: The last answer but for its times, and what it said.
         self._known: tuple[str, Any] = ("", None)

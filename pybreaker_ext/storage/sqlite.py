@@ -84,7 +84,8 @@ class CircuitSQLiteStorage(ClassicStorage):
         self._namespace = check_namespace(namespace)
         self._file = files.get(_check_path(path), SQLiteFile)
         self._warned = False
-        self._stand_in = StandIn(self._file.outage, check_state("fallback_circuit_state", fallback_circuit_state))
+        self.outage = self._file.outage
+        self._stand_in = StandIn(self.outage, check_state("fallback_circuit_state", fallback_circuit_state))
 
     @property
     def namespace(self) -> str:
