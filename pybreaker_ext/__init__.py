@@ -17,7 +17,7 @@ from pybreaker_ext.factory import get_circuit_breaker, reset_all_breakers
 from pybreaker_ext.listener import CircuitBreakerListener
 from pybreaker_ext.registry import CircuitBreakerRegistry
 from pybreaker_ext.settings import Backoff
-from pybreaker_ext.snapshot import CircuitState, Snapshot
+from pybreaker_ext.snapshot import CircuitState, Snapshot, Transition
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage
@@ -42,6 +42,7 @@ __all__ = (
     "CircuitState",
     "FailedResult",
     "Snapshot",
+    "Transition",
     "get_circuit_breaker",
     "reset_all_breakers",
 )

@@ -17,6 +17,7 @@ from pybreaker_ext.durations import in_seconds
 from pybreaker_ext.names import check_name
 from pybreaker_ext.settings import Backoff
 from pybreaker_ext.storage.classic import check_state
+from pybreaker_ext.storage.history import check_limit
 from pybreaker_ext.storage.urls import from_url
 from pybreaker_ext.tables import Tables
 
@@ -155,6 +156,7 @@ class _File(TypedDict, total=False):
     max_breakers: _Whole
     key_ttl: Annotated[float | None, _by(_or_none(_time(settings.positive_seconds)))]
     fallback_circuit_state: Annotated[str, _by(check_state)]
+    history: Annotated[int, _by(lambda _, value: check_limit(value))]
     default: _BreakerTable
     breakers: dict[Annotated[str, _by(_name, fault="name")], _BreakerTable]
 

@@ -11,7 +11,7 @@ from pybreaker_ext import settings
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy
 from pybreaker_ext.notifier import Notifier, state_object
-from pybreaker_ext.snapshot import Snapshot, in_seconds, snapshot_of
+from pybreaker_ext.snapshot import Snapshot, Transition, in_seconds, snapshot_of, transition_of
 from pybreaker_ext.storage.adapter import adapted
 from pybreaker_ext.storage.classic import ReadableStorage
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
@@ -160,6 +160,40 @@ class CircuitControl(pybreaker.CircuitBreaker):
         """What is known of the store's being away."""
         found: Outage = getattr(self._store, "outage", _NEVER_AWAY)
         return found
+
+    def history(self, limit: int = 100) -> list[Transition]:
+        """Return the last changes of the circuit's state, of all workers, the oldest first.
+
+        While the store is away, those that this process has made without it. A storage that somebody
+        wrote for pybreaker keeps none.
+
+        Args:
+            limit: At most so many; 1 or more.
+
+        Raises:
+            TypeError: `limit` is no whole number.
+            ValueError: `limit` is below 1.
+        """
+        settings.whole_number("limit", limit)
+        found = getattr(self._store, "history", None)
+        return [transition_of(change) for change in found(limit)] if found else []
+
+    async def history_async(self, limit: int = 100) -> list[Transition]:
+        """Return the last changes of the circuit's state, of all workers, the oldest first.
+
+        While the store is away, those that this process has made without it. A storage that somebody
+        wrote for pybreaker keeps none.
+
+        Args:
+            limit: At most so many; 1 or more.
+
+        Raises:
+            TypeError: `limit` is no whole number.
+            ValueError: `limit` is below 1.
+        """
+        settings.whole_number("limit", limit)
+        found = getattr(self._store, "history_async", None)
+        return [transition_of(change) for change in await found(limit)] if found else []
 
     @property
     def current_state(self) -> str:

@@ -14,6 +14,7 @@ from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.given import checked, differences
 from pybreaker_ext.machine import CLOSED
 from pybreaker_ext.names import check_name
+from pybreaker_ext.storage.history import LIMIT
 from pybreaker_ext.storage.urls import from_client, from_url
 from pybreaker_ext.tables import Tables
 
@@ -52,6 +53,8 @@ class CircuitBreakerRegistry:
             away: `"closed"` counts and trips locally, `"open"` rejects.
         key_ttl: Seconds, above 0, after which the keys of an idle circuit expire in Redis; None:
             never. Other stores have no keys.
+        history: Changes of state that the store keeps of each circuit, 0 to 1,000,000; 0: none.
+        worker: What the history calls this worker; `host:pid` by default.
         defaults: Settings of `CircuitBreaker` for all of them; `reset_timeout=30` and
             `success_threshold=2` unless they say otherwise.
 
@@ -69,6 +72,8 @@ class CircuitBreakerRegistry:
         max_breakers: int = 10_000,
         fallback_circuit_state: str = CLOSED,
         key_ttl: float | None = None,
+        history: int = LIMIT,
+        worker: str | None = None,
         **defaults: Any,
     ) -> None:
         if url is None and client is None:
@@ -79,7 +84,12 @@ class CircuitBreakerRegistry:
         self._url = url
         self._client = client
         self._max_breakers = settings.whole_number("max_breakers", max_breakers)
-        self._stored: dict[str, Any] = {"fallback_circuit_state": fallback_circuit_state, "key_ttl": key_ttl}
+        self._stored: dict[str, Any] = {
+            "fallback_circuit_state": fallback_circuit_state,
+            "key_ttl": key_ttl,
+            "history": history,
+            "worker": worker,
+        }
         self._defaults = {**DEFAULTS, **checked(defaults)}
         self._tables = Tables()
         self._remembered: OrderedDict[str, CircuitBreaker] = OrderedDict()

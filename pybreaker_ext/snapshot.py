@@ -11,6 +11,7 @@ from pybreaker_ext.machine import CLOSED, FOREVER, HALF_OPEN, OPEN, live
 
 if TYPE_CHECKING:
     from pybreaker_ext.machine import Decision
+    from pybreaker_ext.storage.history import Change
 
 
 class CircuitState(StrEnum):
@@ -55,6 +56,32 @@ class Snapshot:
     probes: int
     now: float
     shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change of a circuit's state, from its history.
+
+    Attributes:
+        at: When, in seconds on the store's clock; since the epoch, but for memory.
+        old_state: `closed`, `open` or `half-open`.
+        new_state: The same as `old_state` when an open circuit was opened anew, say.
+        reason: `failures`, `hold`, `manual`, or empty: probes have closed it, or nobody knows.
+        worker: Who made it, `host:pid` or a name that was given; empty for somebody else's program,
+            that has only written the state.
+    """
+
+    at: float
+    old_state: CircuitState
+    new_state: CircuitState
+    reason: str
+    worker: str
+
+
+def transition_of(change: Change) -> Transition:
+    """Return a stored change as users see it."""
+    at, old, new, reason, worker = change
+    return Transition(at / 1000, CircuitState(old), CircuitState(new), reason, worker)
 
 
 def in_seconds(milliseconds: int) -> float:

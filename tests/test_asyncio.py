@@ -1003,8 +1003,8 @@ class TestClientsOfTheirOwn:
     def test_a_client_with_commands_of_its_own_is_used_in_both_colours(self, redis_server: RedisServer) -> None:
         class Prefixing(redis.Redis):
             def execute_command(self, *args: Any, **options: Any) -> Any:
-                if args[0] == "EVALSHA":
-                    args = (*args[:3], *(f"tenant:{key}" for key in args[3:8]), *args[8:])
+                if args[0] in ("EVALSHA", "EVAL"):
+                    args = (*args[:3], *(b"tenant:" + key for key in args[3:9]), *args[9:])
                 return super().execute_command(*args, **options)
 
         with Prefixing(port=redis_server.port) as client:

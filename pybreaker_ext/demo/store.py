@@ -78,7 +78,8 @@ def _knock(url: str) -> None:
 
 def _remove_keys(url: str, name: str) -> None:
     """Remove the keys that the storage's documentation names."""
-    keys = [f"{name}:pybreaker:{key}" for key in ("state", "fail_counter", "success_counter", "opened_at", "ext")]
+    names = ("state", "fail_counter", "success_counter", "opened_at", "ext", "history")
+    keys = [f"{name}:pybreaker:{key}" for key in names]
     with contextlib.suppress(RedisError, OSError):  # away for good: then so are the keys, or nobody can
         redis_client(url).delete(*keys)
     redis_client(url).close()

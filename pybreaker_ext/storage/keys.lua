@@ -14,7 +14,12 @@
 --            permits     "token:lease end in ms", separated by commas
 --            state, opened   KEYS[1] and KEYS[4] as we last wrote or adopted them: when they
 --                        differ from the keys, somebody else has written
--- ARGV[1]  event   "kind token generation duration_ms luck trial"
+-- KEYS[6]  stream of changes of state, each with its fields
+--            at          ms since the epoch
+--            from, to    states
+--            reason      as the record's after it
+--            worker      who made it; empty for somebody who only wrote KEYS[1] or KEYS[4]
+-- ARGV[1]  event   "kind token generation duration_ms luck trial worker"
 --            kind        ask, success, failure, neutral, hold, renew, open, half_open, close, reset, read
 --            token       letters and digits; names the ask (ask and reports of probes); - for none
 --            generation  of the permit (reports)
@@ -22,9 +27,11 @@
 --            luck        uniform in [0, 1) (failure)
 --            trial       1: write something even if nothing changes, to learn whether the server takes
 --                        writes; 0: don't
--- ARGV[2]  policy  "key_ttl_ms initial_state fail_max reset_timeout_ms success_threshold
+--            worker      the caller's name, which may have blanks
+-- ARGV[2]  policy  "key_ttl_ms history initial_state fail_max reset_timeout_ms success_threshold
 --                  half_open_max_calls probe_timeout_ms multiplier maximum_ms jitter"
 --            key_ttl     0: records don't expire
+--            history     entries that the stream keeps; 0: none is made
 -- returns one string of words, each of which may be empty, separated by blanks:
 --   verdict, retry_after in ms, now in ms; state and generation before, empty when they are as after;
 --   the record: state, fail_counter, success_counter, generation, open_until, opened_at, trips, reason,
@@ -43,10 +50,10 @@ local policy = setmetatable({}, {__index = function(this, name)
     words[#words + 1] = word
   end
   setmetatable(this, nil)
-  this.initial, this.fail_max, this.reset_timeout = words[2], tonumber(words[3]), tonumber(words[4])
-  this.success_threshold, this.half_open_max_calls = tonumber(words[5]), tonumber(words[6])
-  this.probe_timeout, this.multiplier = tonumber(words[7]), tonumber(words[8])
-  this.maximum, this.jitter = tonumber(words[9]), tonumber(words[10])
+  this.history, this.initial, this.fail_max = words[2], words[3], tonumber(words[4])
+  this.reset_timeout, this.success_threshold = tonumber(words[5]), tonumber(words[6])
+  this.half_open_max_calls, this.probe_timeout = tonumber(words[7]), tonumber(words[8])
+  this.multiplier, this.maximum, this.jitter = tonumber(words[9]), tonumber(words[10]), tonumber(words[11])
   return this[name]
 end})
 
@@ -215,6 +222,14 @@ local function save(record, keys, hash, opened_before)
   end
 end
 
+-- A history that can't be written (a key of another type, no right to) is no reason to decide nothing.
+local function remember(from, to, reason, worker)
+  if policy.history ~= '0' then
+    redis.pcall('XADD', KEYS[6], 'MAXLEN', policy.history, '*',
+      'at', digits(ms), 'from', from, 'to', to, 'reason', reason, 'worker', worker)
+  end
+end
+
 -- Idle circuits expire `key_ttl` after the last thing that still matters has ended. While closed
 -- that is a call that may be under way, which isn't longer than a probe may be.
 local function expire(record, key_ttl)
@@ -248,7 +263,8 @@ local keys = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 local hash = load_hash()
 local record = load(keys, hash)
 local state, generation, opened_before = record.state, record.generation, record.opened_at
-local kind, token, permitted, duration, luck, trial = string.match(ARGV[1], '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)')
+local kind, token, permitted, duration, luck, trial, worker =
+  string.match(ARGV[1], '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)')
 local event = {
   kind = kind, token = token, generation = tonumber(permitted), duration = tonumber(duration), luck = tonumber(luck),
 }
@@ -256,6 +272,12 @@ local verdict, write = decide(record, event, policy, now, adopted_from)
 local key_ttl = tonumber(string.match(ARGV[2], '^%d+'))
 if write then
   save(record, keys, hash, opened_before)
+  if adopted_from and adopted_from > 0 then
+    remember(hash[7] or state, state, '', '')
+  end
+  if record.generation ~= generation then
+    remember(state, record.state, record.reason, worker)
+  end
 elseif trial == '1' and not hash.wrong_type then
   redis.call('HSET', KEYS[5], 'trial', '1')
   redis.call('HDEL', KEYS[5], 'trial')

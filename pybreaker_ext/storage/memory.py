@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from pybreaker_ext.forks import renew_after_fork
-from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record, decide, missing
+from pybreaker_ext.machine import CLOSED, DONE, Decision, Event, Policy, Record, decide, missing
 from pybreaker_ext.storage.classic import DEFAULTS, ClassicStorage, check_state
+from pybreaker_ext.storage.history import LIMIT, Change, change_of, check_limit, check_worker
 from pybreaker_ext.storage.view import ExactView
 
 if TYPE_CHECKING:
@@ -21,13 +22,26 @@ class CircuitMemoryStorage(ClassicStorage):
     Args:
         state: The state to begin in: `"closed"`, `"open"` (due for a probe at once) or `"half-open"`.
         clock: Returns seconds that never go back. Tests pass their own.
+        history: Changes of state that are kept, 0 to 1,000,000; 0: none.
+        worker: What the history calls this worker; `host:pid` by default.
 
     Raises:
-        ValueError: `state` is none of the three.
+        TypeError: `history` is no number, or `worker` no text.
+        ValueError: `state` is none of the three, `history` or `worker` out of its range.
     """
 
-    def __init__(self, state: str = CLOSED, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        state: str = CLOSED,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        history: int = LIMIT,
+        worker: str | None = None,
+    ) -> None:
         super().__init__("memory")
+        self._limit = check_limit(history)
+        self._worker = check_worker(worker)
+        self._changes: list[Change] = []
         self._initial = check_state("state", state)
         self._clock = clock
         self._record: Record | None = None
@@ -48,11 +62,25 @@ class CircuitMemoryStorage(ClassicStorage):
                 if self._record is found:  # nobody came in between, see the lock
                     if decision.write:
                         self.go_on_with(decision.after)
+                        self._remember(change_of(decision, self._worker))
                     return decision
 
     async def apply_async(self, event: Event, policy: Policy) -> Decision:
         """Apply one event atomically and return the decision."""
         return self.apply(event, policy)
+
+    def history(self, limit: int) -> list[Change]:
+        """Return the last `limit` changes of state, the oldest first."""
+        with self._lock:
+            return self._changes[-limit:]
+
+    async def history_async(self, limit: int) -> list[Change]:
+        """Return the last `limit` changes of state, the oldest first."""
+        return self.history(limit)
+
+    def _remember(self, change: Change | None) -> None:
+        if change is not None and self._limit:
+            self._changes = [*self._changes[1 - self._limit :], change] if self._limit > 1 else [change]
 
     def go_on_with(self, record: Record) -> None:
         """Go on with `record`."""
@@ -69,4 +97,10 @@ class CircuitMemoryStorage(ClassicStorage):
     def _rewrite(self, rewritten: Callable[[Record, int], Record]) -> None:
         with self._lock:
             now = self._now()
-            self.go_on_with(rewritten(self._record or missing(self._initial, now), now // 1000))
+            before = self._record or missing(self._initial, now)
+            after = rewritten(before, now // 1000)
+            self.go_on_with(after)
+            decision = Decision(
+                DONE, before.state, before.generation, after, write=True, retry_after=0, now=now // 1000
+            )
+            self._remember(change_of(decision, self._worker))

@@ -23,6 +23,8 @@ from pybreaker_ext.storage.memory import CircuitMemoryStorage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from pybreaker_ext.storage.history import Change
+
 logger = logging.getLogger("pybreaker_ext.storage")
 
 #: Seconds between two attempts to reach a store that is away.
@@ -167,6 +169,11 @@ class StandIn:
                 raise
             return self.decide(event, policy)
         return self._answered(epoch, decision)
+
+    def history(self, limit: int) -> list[Change]:
+        """Return the last `limit` changes that were made without the store, since it answered last."""
+        with self.outage.lock:
+            return self._local.history(limit) if self._local is not None else []
 
     def decide(self, event: Event, policy: Policy) -> Decision:
         """Decide without the store."""

@@ -12,11 +12,13 @@ from redis import RedisCluster
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio import RedisCluster as AsyncRedisCluster
 
+from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
 from pybreaker_ext.storage import permits
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, check_state
 from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage.history import LIMIT, Change, check_limit, check_worker, from_redis, process
 from pybreaker_ext.storage.link import link_to
 from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.script import PRELUDE, script
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 logger = logging.getLogger("pybreaker_ext.storage")
+
+#: Returns the stream's last entries, the newest first. None when it is no stream.
+LAST: Final = """
+local found = redis.pcall('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[1])
+return found.err and {} or found"""
 
 #: What Redis Cluster takes for a hash tag: the first braces, when they hold something.
 TAG: Final = re.compile(r"[^{]*\{[^}]+\}", re.DOTALL)
@@ -54,11 +61,14 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
             when it isn't given. Commands of a client that asyncio has no twin of run in a thread.
         key_ttl: Seconds after which an idle circuit's keys expire, counted from when it isn't
             open and no probe is out any more; None: never.
+        history: Changes of state that Redis keeps, 0 to 1,000,000; 0: none.
+        worker: What the history calls this worker; `host:pid` by default.
 
     Raises:
-        TypeError: `namespace` is no text, `key_ttl` no number, `redis_object` no synchronous client.
+        TypeError: `namespace` or `worker` is no text, `key_ttl` or `history` no number,
+            `redis_object` no synchronous client.
         ValueError: A state is none of the three, `namespace` is empty, or has no tag for a cluster;
-            `key_ttl` isn't above 0.
+            `key_ttl` isn't above 0, `history` or `worker` out of its range.
     """
 
     PRELUDE: ClassVar[str] = PRELUDE
@@ -73,6 +83,8 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         *,
         async_redis: Any = None,
         key_ttl: float | None = None,
+        history: int = LIMIT,
+        worker: str | None = None,
     ) -> None:
         check_state("state", state)
         check_state("fallback_circuit_state", fallback_circuit_state)
@@ -87,8 +99,10 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
             )
             raise ValueError(message)
         self._key_ttl = key_ttl_milliseconds(key_ttl)
+        self._history = check_limit(history)
+        self._worker = check_worker(worker)
         super().__init__(state, redis_object, namespace, fallback_circuit_state, cluster_mode)
-        names = ("state", "fail_counter", "success_counter", "opened_at", "ext")
+        names = ("state", "fail_counter", "success_counter", "opened_at", "ext", "history")
         self._keys = [self._namespace(name).encode() for name in names]  # which redis-py need not do each time
         self._link = link_to(redis_object, async_redis)
         self.outage = self._link.outage
@@ -107,6 +121,26 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         command = self._stand_in.apply_async(self._attempt_async, event, policy)
         return await carried_out(command, self, event, policy)
 
+    def history(self, limit: int) -> list[Change]:
+        """Return the last `limit` changes of state, the oldest first."""
+        if self.outage.epoch % 2:
+            return self._stand_in.history(limit)
+        try:
+            found = self._link.run(self.outage.epoch, LAST, self._keys[5:], (b"%d" % limit,))
+        except (StoreBusyError, StoreUnavailableError):  # the next decision finds out what that means
+            return self._stand_in.history(limit)
+        return from_redis(found[::-1])
+
+    async def history_async(self, limit: int) -> list[Change]:
+        """Return the last `limit` changes of state, the oldest first."""
+        if self.outage.epoch % 2:
+            return self._stand_in.history(limit)
+        try:
+            found = await self._link.run_async(self.outage.epoch, LAST, self._keys[5:], (b"%d" % limit,))
+        except (StoreBusyError, StoreUnavailableError):  # the next decision finds out what that means
+            return self._stand_in.history(limit)
+        return from_redis(found[::-1])
+
     def _attempt(self, event: Event, policy: Policy) -> Decision:
         answer = self._link.run(event.epoch, script(self.PRELUDE), self._keys, self._arguments(event, policy))
         return self._decision(answer)
@@ -121,11 +155,12 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         """Return ARGV, as keys.lua describes it."""
         known, packed = self._packed
         if known is not policy:
-            packed = " ".join(map(str, (self._key_ttl, self._initial_state, *policy))).encode()
+            packed = " ".join(map(str, (self._key_ttl, self._history, self._initial_state, *policy))).encode()
             self._packed = (policy, packed)
         kind, token, generation, duration, luck, epoch = event
         trial = epoch % 2  # the first command after an outage: does the server take writes again?
-        return f"{kind} {token or '-'} {generation} {duration} {luck} {trial}".encode(), packed
+        worker = self._worker or process.name
+        return f"{kind} {token or '-'} {generation} {duration} {luck} {trial} {worker}".encode(), packed
 
     def _decision(self, answer: str | bytes) -> Decision:
         """Take apart what keys.lua returned."""

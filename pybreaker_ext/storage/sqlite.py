@@ -11,6 +11,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.machine import (
     CLOSED,
     DONE,
@@ -27,6 +28,7 @@ from pybreaker_ext.machine import (
 from pybreaker_ext.storage import permits
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import DEFAULTS, ClassicStorage, check_namespace, check_state
+from pybreaker_ext.storage.history import LIMIT, Change, change_of, check_limit, check_worker
 from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.shared import SharedObjects
 from pybreaker_ext.storage.sqlite_file import FileBusyError, SQLiteFile, Transaction
@@ -47,6 +49,16 @@ INSERT OR REPLACE INTO circuits
     (namespace, state, generation, fail_counter, success_counter, opened_at, open_until, trips, reason, permits)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
+REMEMBER: Final = """
+INSERT INTO changes (namespace, at, old_state, new_state, reason, worker) VALUES (?, ?, ?, ?, ?, ?)"""
+
+FORGET: Final = """
+DELETE FROM changes WHERE namespace = ? AND id <=
+    (SELECT id FROM changes WHERE namespace = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"""
+
+LAST: Final = """
+SELECT at, old_state, new_state, reason, worker FROM changes WHERE namespace = ? ORDER BY id DESC LIMIT ?"""
+
 #: Two writes that leave nothing. No circuit has an empty name.
 TRIAL: Final = "INSERT OR REPLACE INTO circuits VALUES ('', '', 0, 0, 0, 0, 0, 0, '', '')"
 TRIAL_UNDONE: Final = "DELETE FROM circuits WHERE namespace = ''"
@@ -66,11 +78,13 @@ class CircuitSQLiteStorage(ClassicStorage):
         namespace: Names the circuit within the file.
         fallback_circuit_state: The state in which each process goes on by itself while the file
             can't be used: `"closed"` counts and trips locally, `"open"` rejects.
+        history: Changes of state that the file keeps of this circuit, 0 to 1,000,000; 0: none.
+        worker: What the history calls this worker; `host:pid` by default.
 
     Raises:
-        TypeError: `path` or `namespace` is no text.
-        ValueError: `namespace` or `path` is empty, `path` names a memory database, or
-            `fallback_circuit_state` is no state.
+        TypeError: `path`, `namespace` or `worker` is no text, or `history` no number.
+        ValueError: `namespace` or `path` is empty, `path` names a memory database,
+            `fallback_circuit_state` is no state, `history` or `worker` out of its range.
     """
 
     def __init__(
@@ -79,8 +93,12 @@ class CircuitSQLiteStorage(ClassicStorage):
         namespace: str,
         *,
         fallback_circuit_state: str = CLOSED,
+        history: int = LIMIT,
+        worker: str | None = None,
     ) -> None:
         super().__init__("sqlite")
+        self._limit = check_limit(history)
+        self._worker = check_worker(worker)
         self._namespace = check_namespace(namespace)
         self._file = files.get(_check_path(path), SQLiteFile)
         self._warned = False
@@ -103,6 +121,27 @@ class CircuitSQLiteStorage(ClassicStorage):
         except FileBusyError:  # another process is writing: wait, and let the loop go on
             command = self._stand_in.apply_async(self._attempt_async, event, policy)
             return await carried_out(command, self, event, policy)
+
+    def history(self, limit: int) -> list[Change]:
+        """Return the last `limit` changes of state, the oldest first."""
+        try:
+            return self._file.run(self._last(limit))
+        except StoreUnavailableError:  # the next decision finds out what that means
+            return self._stand_in.history(limit)
+
+    async def history_async(self, limit: int) -> list[Change]:
+        """Return the last `limit` changes of state, the oldest first."""
+        try:
+            return await self._file.run_async(self._last(limit))
+        except StoreUnavailableError:  # the next decision finds out what that means
+            return self._stand_in.history(limit)
+
+    def _last(self, limit: int) -> Callable[[Transaction], list[Change]]:
+        def step(transaction: Transaction) -> list[Change]:
+            rows = transaction.execute(LAST, (self._namespace, limit)).fetchall()
+            return [Change._make(row) for row in reversed(rows)]
+
+        return step
 
     def _attempt(self, event: Event, policy: Policy) -> Decision:
         return self._file.run(self._steps(event, policy))
@@ -153,7 +192,13 @@ class CircuitSQLiteStorage(ClassicStorage):
                 if decision.write:
                     self._file.writes += 1
                     transaction.execute(REPLACE, values)
+                    self._remember(transaction, change_of(decision, self._worker))
                 return decision
+
+    def _remember(self, transaction: Transaction, change: Change | None) -> None:
+        if change is not None and self._limit:
+            transaction.execute(REMEMBER, (self._namespace, *change))
+            transaction.execute(FORGET, (self._namespace, self._namespace, self._limit))
 
     def _rewrite(self, rewritten: Callable[[Record, int], Record]) -> None:
         def decided(record: Record | None, now: int) -> Decision:

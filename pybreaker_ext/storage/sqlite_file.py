@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
@@ -17,7 +17,7 @@ from pybreaker_ext.storage.outage import Outage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pybreaker_ext.machine import Decision
+T = TypeVar("T")
 
 #: Seconds that a caller waits for other processes' writes (each takes some 0.1 ms) before the
 #: file counts as away.
@@ -41,7 +41,17 @@ CREATE TABLE IF NOT EXISTS circuits (
     trips INTEGER NOT NULL,
     reason TEXT NOT NULL,
     permits TEXT NOT NULL           -- token:lease end in milliseconds, ...
-)"""
+);
+CREATE TABLE IF NOT EXISTS changes (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    at INTEGER NOT NULL,            -- milliseconds since the epoch
+    old_state TEXT NOT NULL,
+    new_state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    worker TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS changes_of_circuits ON changes (namespace, id)"""
 
 
 class FileBusyError(Exception):
@@ -88,7 +98,7 @@ class SQLiteFile:
             self._closing.detach()
             self._closing = weakref.finalize(self, _close, self._kept)
 
-    def run(self, step: Callable[[Transaction], Decision]) -> Decision:
+    def run(self, step: Callable[[Transaction], T]) -> T:
         """Return what `step` makes of the file; wait while other processes write.
 
         Raises:
@@ -104,7 +114,7 @@ class SQLiteFile:
                     raise StoreUnavailableError(self.path) from error.__cause__
             time.sleep(_pause(waited))
 
-    async def run_async(self, step: Callable[[Transaction], Decision]) -> Decision:
+    async def run_async(self, step: Callable[[Transaction], T]) -> T:
         """Return what `step` makes of the file; wait while other processes write.
 
         Raises:
@@ -120,7 +130,7 @@ class SQLiteFile:
                     raise StoreUnavailableError(self.path) from error.__cause__
             await asyncio.sleep(_pause(waited))
 
-    def run_now(self, step: Callable[[Transaction], Decision]) -> Decision:
+    def run_now(self, step: Callable[[Transaction], T]) -> T:
         """Return what `step` makes of the file, in microseconds.
 
         Raises:
@@ -193,7 +203,8 @@ def _connect(path: str) -> sqlite3.Connection:
         # survives the end of the machine, at worst with the last moments missing.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(SCHEMA)
+        for statement in SCHEMA.split(";"):
+            connection.execute(statement)
     except BaseException:
         connection.close()
         raise

@@ -10,6 +10,7 @@ from redis import RedisCluster
 from pybreaker_ext.machine import CLOSED
 from pybreaker_ext.storage.classic import check_state
 from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage.history import LIMIT
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.redis import CircuitRedisStorage, key_ttl_milliseconds
 from pybreaker_ext.storage.redis_urls import REDIS_SCHEMES, redis_client, refused, split
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 ALLOWED: Final = "memory://, sqlite:///file.db, redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://"
 
 
-def from_url(url: str, name: str, *, fallback_circuit_state: str = CLOSED, key_ttl: float | None = None) -> Storage:
+def from_url(
+    url: str,
+    name: str,
+    *,
+    fallback_circuit_state: str = CLOSED,
+    key_ttl: float | None = None,
+    history: int = LIMIT,
+    worker: str | None = None,
+) -> Storage:
     """Return the storage of the circuit called `name` in the place that `url` tells. No I/O.
 
     ============================================  ==================================================
@@ -48,6 +57,8 @@ def from_url(url: str, name: str, *, fallback_circuit_state: str = CLOSED, key_t
         name: The circuit's name, any text; it is the namespace in the store.
         fallback_circuit_state: As of `CircuitRedisStorage`; memory needs none.
         key_ttl: Seconds, as of `CircuitRedisStorage`; other stores keep what they have.
+        history: Changes of state that the store keeps, 0 to 1,000,000; 0: none.
+        worker: What the history calls this worker; `host:pid` by default.
 
     Raises:
         TypeError: `url` or `name` is no text.
@@ -64,11 +75,18 @@ def from_url(url: str, name: str, *, fallback_circuit_state: str = CLOSED, key_t
     storage = _STORAGES.get(scheme) if separator else None
     if storage is None:
         raise refused(url, f"begin with {ALLOWED}")
-    return storage(url, name, fallback_circuit_state, key_ttl)
+    kept = {"history": history, "worker": worker}
+    return storage(url, name, fallback_circuit_state, key_ttl, kept)
 
 
 def from_client(
-    client: Any, name: str, *, fallback_circuit_state: str = CLOSED, key_ttl: float | None = None
+    client: Any,
+    name: str,
+    *,
+    fallback_circuit_state: str = CLOSED,
+    key_ttl: float | None = None,
+    history: int = LIMIT,
+    worker: str | None = None,
 ) -> CircuitRedisStorage:
     """Return the storage of the circuit called `name` on the server of a redis-py client. No I/O.
 
@@ -76,7 +94,9 @@ def from_client(
     """
     if isinstance(client, (DeferredCluster, RedisCluster)):
         name = _in_one_slot(name)
-    return CircuitRedisStorage(CLOSED, client, name, fallback_circuit_state, key_ttl=key_ttl)
+    return CircuitRedisStorage(
+        CLOSED, client, name, fallback_circuit_state, key_ttl=key_ttl, history=history, worker=worker
+    )
 
 
 def _in_one_slot(name: str) -> str:
@@ -91,13 +111,13 @@ def _in_one_slot(name: str) -> str:
     return f"{{{name}}}"
 
 
-def _memory(url: str, _name: str, _fallback: str, _key_ttl: float | None) -> Storage:
+def _memory(url: str, _name: str, _fallback: str, _key_ttl: float | None, kept: dict[str, Any]) -> Storage:
     if url != "memory://":
         raise refused(url, "have nothing after memory://")
-    return CircuitMemoryStorage()
+    return CircuitMemoryStorage(**kept)
 
 
-def _sqlite(url: str, name: str, fallback: str, _key_ttl: float | None) -> Storage:
+def _sqlite(url: str, name: str, fallback: str, _key_ttl: float | None, kept: dict[str, Any]) -> Storage:
     parts = split(url)
     if parts.netloc:
         raise refused(url, "be sqlite:///relative.db or sqlite:////absolute.db, with three or four slashes")
@@ -106,14 +126,14 @@ def _sqlite(url: str, name: str, fallback: str, _key_ttl: float | None) -> Stora
     path = unquote(parts.path.removeprefix("/"))
     if not path or path.startswith(":memory:") or "\0" in path:
         raise refused(url, "name a file, as sqlite:///file.db does")
-    return CircuitSQLiteStorage(path, name, fallback_circuit_state=fallback)
+    return CircuitSQLiteStorage(path, name, fallback_circuit_state=fallback, **kept)
 
 
-def _redis(url: str, name: str, fallback: str, key_ttl: float | None) -> Storage:
-    return from_client(redis_client(url), name, fallback_circuit_state=fallback, key_ttl=key_ttl)
+def _redis(url: str, name: str, fallback: str, key_ttl: float | None, kept: dict[str, Any]) -> Storage:
+    return from_client(redis_client(url), name, fallback_circuit_state=fallback, key_ttl=key_ttl, **kept)
 
 
-_STORAGES: Final[Mapping[str, Callable[[str, str, str, float | None], Storage]]] = {
+_STORAGES: Final[Mapping[str, Callable[[str, str, str, float | None, dict[str, Any]], Storage]]] = {
     "memory": _memory,
     "sqlite": _sqlite,
     **dict.fromkeys(REDIS_SCHEMES, _redis),
