@@ -57,7 +57,7 @@ class Link:
         if self._own is not None and self._own is not self._given:
             _inherited.append(self._own)
         self._own = None
-        self._making = threading.Lock()
+        self._making = threading.RLock()  # a finalizer may come here while this thread is making one
 
     def run(self, epoch: int, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
         """Run a Lua program, in one round trip once the server knows it.
