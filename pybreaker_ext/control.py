@@ -9,7 +9,7 @@ import pybreaker
 
 from pybreaker_ext import settings
 from pybreaker_ext.forks import renew_after_fork
-from pybreaker_ext.machine import CLOSED, Decision, Event, Policy
+from pybreaker_ext.machine import CLOSED, Decision, Event
 from pybreaker_ext.notifier import Notifier, state_object
 from pybreaker_ext.snapshot import Snapshot, Transition, in_seconds, snapshot_of, transition_of
 from pybreaker_ext.storage.adapter import adapted
@@ -17,6 +17,7 @@ from pybreaker_ext.storage.classic import ReadableStorage
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.outage import Outage
 from pybreaker_ext.storage.view import ExactView, LocalView
+from pybreaker_ext.tuning import CircuitTuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 _NEVER_AWAY: Final = Outage("the store")
 
 
-class CircuitControl(pybreaker.CircuitBreaker):
-    """Settings, readings and manual control; `CircuitBreaker` adds the calls."""
+class CircuitControl(CircuitTuning):
+    """Readings and manual control; `CircuitBreaker` adds the calls."""
 
     #: What a registry has made it with.
     _made_with: Mapping[str, Any]
@@ -79,65 +80,6 @@ class CircuitControl(pybreaker.CircuitBreaker):
         """Replace the lock, which a thread of the parent may have held."""
         self._lock = threading.RLock()  # pybreaker's, of the lists of listeners and exclusions only
         self._local.renew_after_fork()
-
-    @property
-    def fail_max(self) -> int:
-        """Consecutive failures that open the circuit. A new value holds from the next decision on.
-
-        Raises:
-            TypeError: When set to something else than a whole number.
-            ValueError: When set below 1.
-        """
-        return self._fail_max
-
-    @fail_max.setter
-    def fail_max(self, number: int) -> None:
-        self._fail_max = settings.whole_number("fail_max", number)
-        self._policy = self._new_policy()
-
-    @property
-    def reset_timeout(self) -> float:
-        """Seconds for which the circuit stays open. A new value holds from the next trip on.
-
-        Raises:
-            TypeError: When set to something else than a number.
-            ValueError: When set to a negative or infinite number.
-        """
-        return self._reset_timeout
-
-    @reset_timeout.setter
-    def reset_timeout(self, timeout: float) -> None:
-        self._reset_timeout = settings.seconds("reset_timeout", timeout)
-        self._policy = self._new_policy()
-
-    @property
-    def success_threshold(self) -> int:
-        """Successful probes that close the circuit. A new value holds from the next decision on.
-
-        Raises:
-            TypeError: When set to something else than a whole number.
-            ValueError: When set below 1.
-        """
-        return self._success_threshold
-
-    @success_threshold.setter
-    def success_threshold(self, threshold: int) -> None:
-        self._success_threshold = settings.whole_number("success_threshold", threshold)
-        self._policy = self._new_policy()
-
-    def _new_policy(self) -> Policy:
-        reset_timeout = settings.milliseconds(self._reset_timeout)
-        backoff = self._backoff
-        return Policy(
-            fail_max=self._fail_max,
-            reset_timeout=reset_timeout,
-            success_threshold=self._success_threshold,
-            half_open_max_calls=self._half_open_max_calls,
-            probe_timeout=max(1, settings.milliseconds(self._probe_timeout)),
-            multiplier=float(backoff.multiplier) if backoff else 1.0,
-            maximum=settings.milliseconds(backoff.maximum) if backoff else reset_timeout,
-            jitter=float(backoff.jitter) if backoff else 0.0,
-        )
 
     def snapshot(self) -> Snapshot:
         """Return one consistent look at the circuit. Changes nothing; one round trip with Redis."""
