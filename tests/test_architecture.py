@@ -29,6 +29,8 @@ ALLOWED = {
     "control": STORAGES | {"settings", "notifier", "snapshot"},
     "admission": STORAGES | {"control", "outcome", "settings", "snapshot", "tokens"},
     "block": set(),
+    "listener": {"errors"},
+    "listeners": {"errors", "forks", "listener", "machine", "settings"},
     "names": {"storage"},
     "environment": {"storage"},
     "given": {"breaker", "settings"},
