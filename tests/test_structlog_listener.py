@@ -10,10 +10,12 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -753,3 +755,11 @@ def test_the_package_imports_a_listener_when_it_is_asked_for() -> None:
 def test_a_listener_that_there_is_not() -> None:
     with pytest.raises(AttributeError, match="no attribute 'NoListener'"):
         listeners.NoListener  # noqa: B018
+
+
+def test_the_page_lists_every_event_and_field() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "logging.md").read_text("utf-8")
+    source = "".join(path.read_text("utf-8") for path in Path(listeners.__file__).parent.glob("[st]*.py"))
+    events = set(re.findall(r'"(circuit_breaker_\w+)"', source))
+    assert events == {FAILURE, REJECTED, STATE_CHANGE, SUCCESS, HALF_OPEN_SUCCESS, NEUTRAL, LOST, RESTORED}
+    assert events == set(re.findall(r"^\| `(circuit_breaker_\w+)`", page, re.MULTILINE))

@@ -34,7 +34,7 @@ class StructlogListener(CircuitBreakerListener):
 
     One listener may serve any number of breakers and threads. It asks no store, binds nothing, and
     logs in the thread or task of the call, so that the caller's context variables are in the event.
-    [Log with structlog](../how-to/logging.md) lists the events and their fields.
+    The how-to page "Log with structlog" lists the events and their fields.
 
     Args:
         logger: Any structlog logger; `structlog.get_logger("pybreaker_ext")` by default.
