@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: Seconds for which a logger that hears nothing below info is not asked again.
 DEAF_TIME: Final = 0.01
 
+#: The method that structlog's native loggers have for every level that they filter.
+_FILTERED: Final = structlog.make_filtering_bound_logger(logging.CRITICAL).debug
+
 
 class StructlogListener(CircuitBreakerListener):
     """Logs changes of state, failures, rejections, successes and outages of the store.
@@ -187,6 +190,8 @@ def _hears_debug(logger: Any) -> bool:
     Its class is asked, because a generic logger answers to every name, by logging it.
     """
     bound = logger.bind()
+    if getattr(type(bound), "debug", None) is _FILTERED:
+        return False
     asked = getattr(type(bound), "is_enabled_for", None) or getattr(type(bound), "isEnabledFor", None)
     if asked is None or asked(bound, logging.DEBUG):
         return True
