@@ -24,7 +24,7 @@ ALLOWED = {
     "settings": {"machine"},
     "snapshot": {"machine"},
     "tokens": {"forks"},
-    "notifier": {"machine", "forks", "snapshot"},
+    "notifier": {"machine", "forks", "listener", "snapshot"},
     "storage": STORAGES,
     "control": STORAGES | {"settings", "notifier", "snapshot"},
     "admission": STORAGES | {"control", "outcome", "settings", "snapshot", "tokens"},

@@ -680,7 +680,7 @@ class TestLoggers:
         standard("pybreaker_ext", logging.INFO)
         capture = LogCapture()
         listener = StructlogListener(clock=clock)
-        breaker = CircuitBreaker(listeners=[listener])
+        breaker = CircuitBreaker(listeners=[listener], state_storage=CircuitMemoryStorage(clock=clock))
         breaker.call(int)
         structlog.configure(wrapper_class=filtering(logging.DEBUG), processors=[capture])
         clock.now += 1

@@ -108,6 +108,10 @@ class Storms:
         if not storms:
             self._of_breakers.pop(id(breaker), None)
 
+    def know(self, breaker: Any) -> bool:
+        """Tell whether a breaker has a storm."""
+        return id(breaker) in self._of_breakers
+
     def _begin(self, breaker: Any) -> _Storms:
         key, known = id(breaker), self._of_breakers
         known[key] = storms = _Storms(weakref.ref(breaker, lambda _: known.pop(key, None)))

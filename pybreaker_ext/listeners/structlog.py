@@ -84,6 +84,10 @@ class StructlogListener(CircuitBreakerListener):
             fields = {"breaker": cb.name, "success_counter": counter, "success_threshold": cb.success_threshold}
             self._debug("circuit_breaker_half_open_success", fields)
 
+    def success_ignored_for(self, cb: Any) -> float:
+        """Return how long the logger will not be asked whether it hears events at debug level."""
+        return 0.0 if self._storms.know(cb) else self._deaf_until - self._clock()
+
     def failure(self, cb: Any, exc: BaseException) -> None:
         """Log `circuit_breaker_failure`, a warning."""
         seen: Snapshot | None = cb.last_seen
@@ -149,7 +153,7 @@ class StructlogListener(CircuitBreakerListener):
         if closing is not None and closing is cb:
             threshold: int = cb.success_threshold
             return threshold
-        heard, told = cb._heard, cb._notifier._told  # noqa: SLF001  nothing public tells it without I/O
+        heard, told = cb._heard, cb._notifier.told  # noqa: SLF001  nothing public tells it without I/O
         if heard is None or told[2] != HALF_OPEN or heard.after.generation != told[1] or heard.verdict != COUNTED:
             return None
         counter: int = heard.after.success_counter
