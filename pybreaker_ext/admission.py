@@ -36,7 +36,7 @@ class CircuitAdmission(CircuitControl):
     def _ask(self, func: Any, args: Any, kwargs: Any) -> Permit:
         """Return a permit for one call, or raise; then tell `before_call`."""
         permit = self._admitted()
-        if not self._listeners:
+        if not self._notifier.tells_before_call:
             return permit
         try:
             self._notifier.before_call(self, func, args, kwargs)
@@ -48,7 +48,7 @@ class CircuitAdmission(CircuitControl):
     async def _ask_async(self, func: Any, args: Any, kwargs: Any) -> Permit:
         """Return a permit for one call, or raise; then tell `before_call`."""
         permit = await self._admitted_async()
-        if not self._listeners:
+        if not self._notifier.tells_before_call:
             return permit
         try:
             self._notifier.before_call(self, func, args, kwargs)
@@ -183,15 +183,16 @@ class CircuitAdmission(CircuitControl):
         local = self._local
         view, now = local.view, local.clock()
         if outcome.kind == "neutral" or now < view.quiet_until:
-            return self._tell_nothing(outcome)
+            return self._tell_nothing(outcome, now)
         event = _report(permit, outcome)
         if now >= view.open_until:
             return self._tell(outcome, self._apply(event))
         decision = local.joined(view, functools.partial(self._apply, event))
         if decision is not None:
             return self._tell(outcome, decision)
-        if local.clock() < local.view.quiet_until:  # another caller has asked meanwhile
-            return self._tell_nothing(outcome)
+        now = local.clock()
+        if now < local.view.quiet_until:  # another caller has asked meanwhile
+            return self._tell_nothing(outcome, now)
         return self._tell(outcome, self._apply(event))
 
     async def _settle_async(self, permit: Permit, outcome: Outcome) -> Decision | None:
@@ -201,22 +202,24 @@ class CircuitAdmission(CircuitControl):
         local = self._local
         view, now = local.view, local.clock()
         if outcome.kind == "neutral" or now < view.quiet_until:
-            return self._tell_nothing(outcome)
+            return self._tell_nothing(outcome, now)
         event = _report(permit, outcome)
         if now >= view.open_until:
             return self._tell(outcome, await self._apply_async(event))
         decision = await local.joined_async(view, functools.partial(self._apply_async, event))
         if decision is not None:
             return self._tell(outcome, decision)
-        if local.clock() < local.view.quiet_until:  # another caller has asked meanwhile
-            return self._tell_nothing(outcome)
+        now = local.clock()
+        if now < local.view.quiet_until:  # another caller has asked meanwhile
+            return self._tell_nothing(outcome, now)
         return self._tell(outcome, await self._apply_async(event))
 
-    def _tell_nothing(self, outcome: Outcome) -> Decision | None:
+    def _tell_nothing(self, outcome: Outcome, now: float) -> Decision | None:
         """Tell of rows 13, and 2 at `fail_counter` 0: there is nothing to report."""
-        if self._listeners:
-            told = () if outcome.kind == "success" else (outcome.error,)
-            self._notifier.tell(self, outcome.kind, *told)
+        if outcome.kind != "success":
+            self._notifier.tell(self, outcome.kind, outcome.error)
+        elif now >= self._notifier.deaf_until:
+            self._notifier.success(self)
         return None
 
     def _raise_if_tripped(self, decision: Decision | None, error: BaseException) -> None:

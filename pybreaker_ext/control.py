@@ -66,6 +66,7 @@ class CircuitControl(CircuitTuning):
         self._local = _keeper(self._store, self._max_staleness)
         self._heard: Decision | None = None
         self._notifier = Notifier(self._first_look())
+        self._notifier.know(self._listeners)
         self.renew_after_fork()
         renew_after_fork(self)
 
@@ -80,6 +81,16 @@ class CircuitControl(CircuitTuning):
         """Replace the lock, which a thread of the parent may have held."""
         self._lock = threading.RLock()  # pybreaker's, of the lists of listeners and exclusions only
         self._local.renew_after_fork()
+
+    def add_listener(self, listener: Any) -> None:
+        """Add a listener; it is told from the next call on."""
+        super().add_listener(listener)
+        self._notifier.know(self._listeners)
+
+    def remove_listener(self, listener: Any) -> None:
+        """Remove a listener."""
+        super().remove_listener(listener)
+        self._notifier.know(self._listeners)
 
     def snapshot(self) -> Snapshot:
         """Return one consistent look at the circuit. Changes nothing; one round trip with Redis."""

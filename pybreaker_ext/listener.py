@@ -36,6 +36,15 @@ class CircuitBreakerListener(_Listener):
     def success(self, cb: Any) -> None:
         """A call succeeded."""
 
+    def success_ignored_for(self, cb: Any) -> float:
+        """Return the seconds for which successes of a healthy circuit need not be told to `success`; 0 or less: none.
+
+        Asked after `success`, and again when the time is over. A success that changes something, or is
+        a probe's, is always told.
+        """
+        del cb
+        return 0.0
+
     def neutral(self, cb: Any, exc: BaseException) -> None:
         """A call ended with an error that counts as nothing, or as a hold."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import pybreaker
 
 from pybreaker_ext.forks import renew_after_fork
+from pybreaker_ext.listener import CircuitBreakerListener
 from pybreaker_ext.machine import CLOSED, HALF_OPEN, OPEN
 from pybreaker_ext.snapshot import snapshot_of
 
@@ -23,6 +25,13 @@ _STATES: Final = {
     CLOSED: pybreaker.CircuitClosedState,
     OPEN: pybreaker.CircuitOpenState,
     HALF_OPEN: pybreaker.CircuitHalfOpenState,
+}
+
+#: What a listener inherits when it overrides none of the hooks of closed successes.
+_EMPTY: Final = {
+    getattr(base, hook, None)
+    for base in (CircuitBreakerListener, pybreaker.CircuitBreakerListener)
+    for hook in ("before_call", "success", "success_ignored_for")
 }
 
 
@@ -43,8 +52,14 @@ class Notifier:
     """
 
     def __init__(self, state: str) -> None:
+        #: Whether a listener has `before_call`.
+        self.tells_before_call = False
+        #: Until when, on the breaker's clock, no listener wants to hear of a success that changes nothing.
+        self.deaf_until = math.inf
+        #: The `success_ignored_for` of each listener that has `success`; empty when one of them has none.
+        self._deaf_times: tuple[Any, ...] = ()
         #: Epoch, generation and state of the last record seen.
-        self._told = (-1, 0, state)
+        self.told = (-1, 0, state)
         #: Whether that was a foreign write which nobody had stored as adopted.
         self._unsaved = False
         #: Hooks to be called, and what they are told.
@@ -57,6 +72,15 @@ class Notifier:
         """Replace the lock, which a thread of the parent may have held."""
         self._lock = threading.RLock()
         self._telling = False
+
+    def know(self, listeners: list[Any]) -> None:
+        """Look which of the hooks for closed successes the breaker's listeners have."""
+        known = tuple(listeners)
+        hearing = [listener for listener in known if _has(listener, "success")]
+        deaf = [listener.success_ignored_for for listener in hearing if _has(listener, "success_ignored_for")]
+        self.tells_before_call = any(_has(listener, "before_call") for listener in known)
+        self._deaf_times = tuple(deaf) if len(deaf) == len(hearing) else ()
+        self.deaf_until = -math.inf if hearing else math.inf
 
     # The next three are one; the first two are for the path of every call.
 
@@ -77,6 +101,18 @@ class Notifier:
                     listener.success(breaker)
                 except Exception as error:  # noqa: BLE001  the listener's own trouble
                     _log(listener, "success", error)
+            if self._deaf_times:
+                self._ask_who_is_deaf(breaker)
+
+    def _ask_who_is_deaf(self, breaker: Any) -> None:
+        """Note for how long nobody wants to hear of closed successes; an answer that is no number is none."""
+        try:
+            times = [ignored_for(breaker) for ignored_for in self._deaf_times]
+        except Exception:
+            logger.exception("A success_ignored_for of %r failed", breaker)
+            return
+        if all(isinstance(seconds, (int, float)) and seconds > 0 for seconds in times):
+            self.deaf_until = breaker._local.clock() + min(times)  # noqa: SLF001
 
     def tell(self, breaker: Any, hook: str, /, *args: Any) -> None:
         """Call a hook of every listener that has it."""
@@ -95,7 +131,7 @@ class Notifier:
         unsaved = decision.stored is not None
         generation = decision.after.generation if decision.stored is None else decision.stored
         made = (decision.epoch, generation, decision.after.state)
-        if self._told == made:
+        if self.told == made:
             return
         with self._lock:
             shown = snapshot_of(breaker.name, decision)
@@ -108,11 +144,11 @@ class Notifier:
 
     def notice_view(self, breaker: Any, view: View) -> None:
         """Tell the change that a view shows, for a caller who is the first to use it."""
-        if self._told is view.seen or not breaker._listeners:  # noqa: SLF001
+        if self.told is view.seen or not breaker._listeners:  # noqa: SLF001
             return
         with self._lock:
-            if self._told == view.seen:
-                self._told = view.seen  # the next comparison is a glance
+            if self.told == view.seen:
+                self.told = view.seen  # the next comparison is a glance
                 return
             seen = breaker.last_seen
             shown = seen if seen is not None and seen.generation == view.record.generation else None
@@ -121,11 +157,11 @@ class Notifier:
                 self._tell_changes(breaker)
 
     def _see(self, breaker: Any, seen: tuple[int, int, str], shown: Snapshot | None, *, unsaved: bool = False) -> None:
-        told = self._told
+        told = self.told
         provisional = unsaved or self._unsaved
         if seen[:2] < told[:2] or (seen[:2] == told[:2] and not provisional):
             return  # this news is old
-        self._told, self._unsaved = seen, unsaved
+        self.told, self._unsaved = seen, unsaved
         if seen[0] % 2 > max(told[0], 0) % 2:
             self._changes.append(("storage_lost", (breaker._outage.error,)))  # noqa: SLF001
         if told[2] != seen[2]:
@@ -143,6 +179,12 @@ class Notifier:
                 self.tell(breaker, hook, *told)
         finally:
             self._telling = False
+
+
+def _has(listener: Any, hook: str) -> bool:
+    """Tell whether a listener has a hook, and not only the empty one that it has inherited."""
+    found = getattr(listener, hook, None)
+    return found is not None and getattr(found, "__func__", found) not in _EMPTY
 
 
 def _log(listener: Any, hook: str, error: Exception) -> None:

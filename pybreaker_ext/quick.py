@@ -30,16 +30,19 @@ def protected_function(breaker: CircuitBreaker, func: Any) -> Any:
         if clock() >= view.quiet_until:
             return run(func, args, kwargs)
         if listeners:
-            notice_view(breaker, view)
-            before_call(breaker, func, args, kwargs)
+            if notifier.told is not view.seen:
+                notice_view(breaker, view)
+            if notifier.tells_before_call:
+                before_call(breaker, func, args, kwargs)
         try:
             result = func(*args, **kwargs)
         except BaseException as error:
             failed(view.permit, error)
             raise
-        if clock() >= local.view.quiet_until or type(result) in DEFERRED:
+        now = clock()
+        if now >= local.view.quiet_until or type(result) in DEFERRED:
             return returned(view.permit, result)
-        if listeners:
+        if listeners and now >= notifier.deaf_until:
             success(breaker)
         return result
 
@@ -58,16 +61,19 @@ def protected_coroutine(breaker: CircuitBreaker, func: Any) -> Any:
         if clock() >= view.quiet_until:
             return await run(func, args, kwargs)
         if listeners:
-            notice_view(breaker, view)
-            before_call(breaker, func, args, kwargs)
+            if notifier.told is not view.seen:
+                notice_view(breaker, view)
+            if notifier.tells_before_call:
+                before_call(breaker, func, args, kwargs)
         try:
             result = await func(*args, **kwargs)
         except BaseException as error:
             await failed(view.permit, error)
             raise
-        if clock() >= local.view.quiet_until or type(result) in DEFERRED:
+        now = clock()
+        if now >= local.view.quiet_until or type(result) in DEFERRED:
             return await returned(view.permit, result)
-        if listeners:
+        if listeners and now >= notifier.deaf_until:
             success(breaker)
         return result
 

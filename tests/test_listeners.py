@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import threading
 from typing import Any
+from unittest.mock import Mock
 
+import pybreaker
 import pytest
 
 import pybreaker_ext
@@ -333,6 +337,118 @@ def test_in_many_threads_each_change_is_told_once_in_the_order_of_generations(lo
     assert changes
     assert changes[0][0] == "closed"
     assert all(earlier[1] == later[0] for earlier, later in itertools.pairwise(changes))
+
+
+class Deaf(pybreaker_ext.CircuitBreakerListener):
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.told = seconds, 0
+
+    def success(self, cb: Any) -> None:
+        self.told += 1
+
+    def success_ignored_for(self, cb: Any) -> float:
+        return self.seconds
+
+
+class TestClosedSuccesses:
+    """Whoever doesn't want to hear of them, isn't called."""
+
+    def protected(self, *listeners: Any) -> tuple[list[float], CircuitBreaker, Any]:
+        now = [100.0]
+        breaker = CircuitBreaker(listeners=listeners, state_storage=CircuitMemoryStorage(clock=lambda: now[0]))
+        function = breaker(lambda: None)
+
+        def both() -> None:
+            function()
+            breaker.call(int)
+
+        return now, breaker, both
+
+    def test_are_not_told_for_as_long_as_a_listener_ignores_them(self) -> None:
+        deaf = Deaf(5)
+        now, _, both = self.protected(deaf)
+        both()
+        now[0] += 4.9
+        both()
+        assert deaf.told == 1
+        now[0] += 0.1
+        both()
+        assert deaf.told == 2
+
+    def test_are_told_if_one_listener_wants_them(self, log: Log) -> None:
+        for listeners in ((Deaf(5), log), (Deaf(5), Deaf(0))):
+            _, _, both = self.protected(*listeners)
+            both()
+            assert listeners[0].told == 2
+        assert log.told.count("success") == 2
+
+    def test_are_told_to_whoever_is_added_later(self, log: Log) -> None:
+        _, breaker, both = self.protected(Deaf(5))
+        both()
+        breaker.add_listener(log)
+        both()
+        breaker.remove_listener(log)
+        both()
+        assert [entry if entry == "success" else entry[0] for entry in log.told] == ["before_call", "success"] * 2
+
+    def test_that_change_something_or_are_probes_are_always_told(self) -> None:
+        deaf = Deaf(math.inf)
+        _, breaker, both = self.protected(deaf)
+        both()
+        attempt(breaker, fail)
+        both()  # the first ends the failures
+        breaker.half_open()
+        both()  # the first closes
+        assert deaf.told == 3
+
+    def test_in_asyncio(self) -> None:
+        deaf = Deaf(5)
+        now, breaker, _ = self.protected(deaf)
+
+        @breaker
+        async def function() -> None: ...
+
+        async def three() -> None:
+            for _ in range(3):
+                await function()
+                await breaker.call_async(int)
+
+        asyncio.run(three())
+        now[0] += 5
+        asyncio.run(three())
+        assert deaf.told == 2
+
+    @pytest.mark.parametrize("answer", [None, "5", math.nan, -1])
+    def test_are_told_if_the_answer_is_no_time(self, answer: Any, caplog: pytest.LogCaptureFixture) -> None:
+        deaf = Deaf(answer)
+        _, _, both = self.protected(deaf)
+        both()
+        assert deaf.told == 2
+        assert caplog.text == ""
+
+    def test_a_mock_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        listener = Mock()
+        _, _, both = self.protected(listener)
+        both()
+        assert listener.success.call_count == listener.before_call.call_count == 2
+        assert caplog.text == ""
+
+    def test_a_listener_that_fails_to_say_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        deaf = Deaf(5)
+        deaf.success_ignored_for = {}.popitem  # type: ignore[assignment, method-assign]
+        _, _, both = self.protected(deaf)
+        both()
+        assert deaf.told == 2
+        assert "success_ignored_for" in caplog.text
+
+    @pytest.mark.parametrize("base", [object, pybreaker.CircuitBreakerListener, pybreaker_ext.CircuitBreakerListener])
+    def test_hooks_that_are_only_inherited_are_not_called(self, base: type) -> None:
+        class Empty(base):  # type: ignore[misc]
+            pass
+
+        breaker = CircuitBreaker(listeners=[Empty()])
+        assert not breaker._notifier.tells_before_call
+        assert breaker._notifier.deaf_until == math.inf
 
 
 class TestWhatHooksAreTold:
