@@ -7,6 +7,7 @@ means is judged in `outcome.py`; listeners are told by `notifier.py`.
 from __future__ import annotations
 
 import functools
+import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +64,14 @@ class CircuitAdmission(CircuitControl):
         if now < view.decides_until:
             return self._permit_by(view, now)
         event = Event("ask", tokens.new())
-        if now >= view.open_until:
+        if now >= view.open_until or self._notifier.is_telling_here():
             return self._permit(event, self._apply(event))
-        decision = local.joined(view, functools.partial(self._apply, event))
-        if decision is not None:
-            return self._permit(event, decision)
-        view, now = local.view, local.clock()  # another caller has asked meanwhile
-        if now < view.decides_until:
-            return self._permit_by(view, now)
+        answer = local.joined(view, functools.partial(self._apply, event))
+        if isinstance(answer, Decision):
+            return self._permit(event, answer)
+        now = local.clock()
+        if now < answer.open_until:
+            return self._permit_by(answer, now)
         return self._permit(event, self._apply(event))
 
     async def _admitted_async(self) -> Permit:
@@ -79,14 +80,14 @@ class CircuitAdmission(CircuitControl):
         if now < view.decides_until:
             return self._permit_by(view, now)
         event = Event("ask", tokens.new())
-        if now >= view.open_until:
+        if now >= view.open_until or self._notifier.is_telling_here():
             return self._permit(event, await self._apply_async(event))
-        decision = await local.joined_async(view, functools.partial(self._apply_async, event))
-        if decision is not None:
-            return self._permit(event, decision)
-        view, now = local.view, local.clock()  # another caller has asked meanwhile
-        if now < view.decides_until:
-            return self._permit_by(view, now)
+        answer = await local.joined_async(view, functools.partial(self._apply_async, event))
+        if isinstance(answer, Decision):
+            return self._permit(event, answer)
+        now = local.clock()
+        if now < answer.open_until:
+            return self._permit_by(answer, now)
         return self._permit(event, await self._apply_async(event))
 
     def _permit_by(self, view: View, now: float) -> Permit:
@@ -185,14 +186,13 @@ class CircuitAdmission(CircuitControl):
         if outcome.kind == "neutral" or now < view.quiet_until:
             return self._tell_nothing(outcome, now)
         event = _report(permit, outcome)
-        if now >= view.open_until:
+        if now >= view.open_until or self._notifier.is_telling_here():
             return self._tell(outcome, self._apply(event))
-        decision = local.joined(view, functools.partial(self._apply, event))
-        if decision is not None:
-            return self._tell(outcome, decision)
-        now = local.clock()
-        if now < local.view.quiet_until:  # another caller has asked meanwhile
-            return self._tell_nothing(outcome, now)
+        answer = local.joined(view, functools.partial(self._apply, event))
+        if isinstance(answer, Decision):
+            return self._tell(outcome, answer)
+        if answer.quiet_until > -math.inf:
+            return self._tell_nothing(outcome, local.clock())
         return self._tell(outcome, self._apply(event))
 
     async def _settle_async(self, permit: Permit, outcome: Outcome) -> Decision | None:
@@ -204,14 +204,13 @@ class CircuitAdmission(CircuitControl):
         if outcome.kind == "neutral" or now < view.quiet_until:
             return self._tell_nothing(outcome, now)
         event = _report(permit, outcome)
-        if now >= view.open_until:
+        if now >= view.open_until or self._notifier.is_telling_here():
             return self._tell(outcome, await self._apply_async(event))
-        decision = await local.joined_async(view, functools.partial(self._apply_async, event))
-        if decision is not None:
-            return self._tell(outcome, decision)
-        now = local.clock()
-        if now < local.view.quiet_until:  # another caller has asked meanwhile
-            return self._tell_nothing(outcome, now)
+        answer = await local.joined_async(view, functools.partial(self._apply_async, event))
+        if isinstance(answer, Decision):
+            return self._tell(outcome, answer)
+        if answer.quiet_until > -math.inf:
+            return self._tell_nothing(outcome, local.clock())
         return self._tell(outcome, await self._apply_async(event))
 
     def _tell_nothing(self, outcome: Outcome, now: float) -> Decision | None:

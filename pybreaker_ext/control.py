@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from pybreaker_ext.storage import Storage
 
+#: Events after which nothing is worse than it was: an answer that got lost needs no second look.
+_HARMLESS: Final = frozenset({"ask", "success", "neutral", "renew", "read"})
+
 #: Of a store that knows no outage.
 _NEVER_AWAY: Final = Outage("the store")
 
@@ -275,10 +278,11 @@ class CircuitControl(CircuitTuning):
         sent = local.clock()
         try:
             decision = self._store.apply(event, self._policy)
+            local.install(decision, sent)
         except BaseException:
-            local.forget()
+            if event.kind not in _HARMLESS:
+                local.forget()
             raise
-        local.install(decision, sent)
         self._heard = decision
         return decision
 
@@ -288,10 +292,11 @@ class CircuitControl(CircuitTuning):
         sent = local.clock()
         try:
             decision = await self._store.apply_async(event, self._policy)
+            local.install(decision, sent)
         except BaseException:
-            local.forget()
+            if event.kind not in _HARMLESS:
+                local.forget()
             raise
-        local.install(decision, sent)
         self._heard = decision
         return decision
 

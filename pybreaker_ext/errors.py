@@ -37,7 +37,7 @@ class CircuitBreakerError(pybreaker.CircuitBreakerError):
         retry_after: float = 0.0,
         reason: str = "",
     ) -> None:
-        if not self.args:  # else `__new__` has kept the message, and a call of `super()` would only take time
+        if self.args != (message,):  # else `__new__` has kept it, and a call of `super()` would only take time
             self.args = (message,)
         self.breaker_name = breaker_name
         self.state = state

@@ -112,6 +112,8 @@ class Decision(NamedTuple):
     stored: int | None = None
     #: Which machine decided: even is the shared store, odd a local stand-in.
     epoch: int = 0
+    #: False for what was decided without the store although that is there: good for this once only.
+    lasting: bool = True
 
 
 def missing(initial: str, now: int, last: int = 0) -> Record:

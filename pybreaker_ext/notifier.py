@@ -82,6 +82,11 @@ class Notifier:
         self._deaf_times = tuple(deaf) if len(deaf) == len(hearing) else ()
         self.deaf_until = -math.inf if hearing else math.inf
 
+    def is_telling_here(self) -> bool:
+        """Tell whether this thread runs a hook: it must not wait for others, who may wait for their hooks' turn."""
+        owned: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+        return owned
+
     # The next three are one; the first two are for the path of every call.
 
     def before_call(self, breaker: Any, func: Any, args: Any, kwargs: Any) -> None:
@@ -189,5 +194,9 @@ def _has(listener: Any, hook: str) -> bool:
 
 def _log(listener: Any, hook: str, error: Exception) -> None:
     """Log what a hook has raised, unless the listener just doesn't have it."""
-    if getattr(listener, hook, None) is not None:
+    try:
+        missing = getattr(listener, hook, None) is None
+    except Exception:  # noqa: BLE001  a property that raises
+        missing = False
+    if not missing:
         logger.error("The %s hook of %s failed", hook, type(listener).__name__, exc_info=error)

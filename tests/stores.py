@@ -15,6 +15,7 @@ from pybreaker_ext.machine import Decision, Event, Policy, Record
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage
+from pybreaker_ext.storage.view import UNKNOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +129,7 @@ class MemoryStore(Store):
         return storage
 
     def lose(self) -> None:
-        self.storage._record = None
+        self.storage.shown.view = UNKNOWN
 
 
 class SQLiteStore(Store):

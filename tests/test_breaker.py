@@ -635,3 +635,11 @@ def test_no_breaker_is_left_behind() -> None:
         assert reference() is None
     finally:
         gc.enable()
+
+
+def test_a_subclass_of_the_error_has_its_own_message() -> None:
+    class Mine(CircuitBreakerError):
+        def __init__(self, code: int) -> None:
+            super().__init__(f"code {code}")
+
+    assert str(Mine(5)) == "code 5"

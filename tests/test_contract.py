@@ -405,7 +405,7 @@ def force_trips(store: Store, trips: int) -> None:
     elif store.kind == "sqlite":
         store.storage._file.run_now(lambda transaction: transaction.execute("UPDATE circuits SET trips = ?", (trips,)))
     else:
-        store.storage._record = store.storage._record._replace(trips=trips)
+        store.storage.go_on_with(store.storage._record._replace(trips=trips))
 
 
 def test_a_lost_record_is_an_unused_circuit_with_a_generation_never_seen(store: Store) -> None:
@@ -438,7 +438,7 @@ def restore(store: Store, record: Record) -> None:
             lambda transaction: transaction.execute("UPDATE circuits SET generation = ?, state = ?", values)
         )
     else:
-        store.storage._record = record
+        store.storage.go_on_with(record)
 
 
 def test_two_storage_objects_share_the_circuit(store: Store) -> None:

@@ -183,7 +183,19 @@ class TestForeignWriters:
         assert (decision.verdict, decision.after.fail_counter) == ("rejected", 5)
 
 
-STRANGE = ["", "garbage", "-1", "1e3", "0x10", "nan", "99999999999999999999", "\x00\xff", "closed\n", " 1"]
+STRANGE = [
+    "",
+    "0" * 5000 + "1",
+    "garbage",
+    "-1",
+    "1e3",
+    "0x10",
+    "nan",
+    "99999999999999999999",
+    "\x00\xff",
+    "closed\n",
+    " 1",
+]
 
 
 @pytest.mark.parametrize("value", STRANGE)
@@ -204,7 +216,7 @@ def test_a_strange_value_is_treated_as_missing_and_logged_once(
     assert len([record for record in caplog.records if "not understood" in record.message]) == 1
 
 
-@pytest.mark.parametrize("value", [*STRANGE[1:], "a:b,c", "a:1;b:2", ":1", "a:"])
+@pytest.mark.parametrize("value", [*STRANGE[1:], "a:b,c", "a:1;b:2", ":1", "a:", "a:1b:2", "a:00000000000000001"])
 @pytest.mark.parametrize(
     "field", ["generation", "open_until", "opened_at", "trips", "reason", "permits", "state", "opened"]
 )
@@ -219,6 +231,19 @@ def test_a_strange_field_of_our_hash_wedges_nothing(redis_store: RedisStore, fie
         assert decision.verdict == "admitted"
     closed = redis_store.apply("success", f"p{redis_store.clock.ms}", decision.after.generation)
     assert closed.after.state == "closed"
+
+
+@pytest.mark.parametrize(
+    "name", ["generation", "open_until", "opened_at", "trips", "reason", "permits", "state", "opened"]
+)
+def test_a_field_that_is_gone_wedges_nothing(redis_store: RedisStore, name: str) -> None:
+    redis_store.policy = POLICY
+    redis_store.ask()
+    assert redis_store.client.hdel(redis_store.key("ext"), name) == 1
+    assert redis_store.ask().verdict == "admitted"
+    assert redis_store.apply("read").epoch == 0
+    trip(redis_store)
+    assert redis_store.get("state") == "open"
 
 
 @pytest.mark.parametrize("name", ["state", "fail_counter", "success_counter", "opened_at", "ext"])

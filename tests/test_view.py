@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -350,7 +351,64 @@ class TestListeners:
         assert told == ["open", "rejected"]
 
 
+@both_colours
+def test_a_store_that_was_busy_once_is_asked_again_at_once(call: Outcome, clock: Clock) -> None:
+    """What a process decides by itself, although the store is there, is good for one call."""
+    from pybreaker_ext.errors import StoreBusyError  # noqa: PLC0415
+    from pybreaker_ext.storage.outage import Outage, StandIn  # noqa: PLC0415
+
+    class BusyStore(Store):
+        def __init__(self) -> None:
+            super().__init__(clock)
+            self.stand_in = StandIn(Outage("the store"), "closed")
+            self.busy = 1
+
+        def apply(self, event: Event, policy: Policy) -> Decision:
+            return self.stand_in.apply(self.attempt, event, policy)
+
+        def attempt(self, event: Event, policy: Policy) -> Decision:
+            if self.busy:
+                self.busy -= 1
+                raise StoreBusyError
+            return super().apply(event, policy)
+
+    store = BusyStore()
+    store.circuit.apply(pybreaker_ext.machine.Event("open", duration=60_000), pybreaker_ext.machine.Policy())
+    breaker = breaker_on(store)
+    assert [call(breaker, int) for _ in range(3)] == ["ok", "rejected", "rejected"]
+
+
 class TestMemory:
+    def test_an_exception_out_of_the_blue_does_not_part_record_and_view(self) -> None:
+        """Raised at each line in turn of what a trip runs through."""
+        for line in range(1, 400):
+            storage = CircuitMemoryStorage()
+            breaker = breaker_on(storage, fail_max=1, reset_timeout=60)
+            outcome(breaker, int)
+            left = line
+
+            def trace(frame: Any, event: str, _: Any) -> Any:
+                nonlocal left
+                if "/pybreaker_ext/storage/" in frame.f_code.co_filename:
+                    left -= 1
+                    if left == 0:
+                        raise InterruptedError
+                return trace
+
+            before = sys.gettrace()
+            sys.settrace(trace)
+            try:
+                breaker._apply(pybreaker_ext.machine.Event("open", duration=60_000))
+            except InterruptedError:
+                pass
+            finally:
+                sys.settrace(before)
+            state = breaker.current_state
+            assert outcome(breaker, int) == ("ok" if state == "closed" else "rejected"), line
+            if left > 0:
+                break
+        assert left > 0, "every line had its turn"
+
     """A circuit in memory is never stale, on whatever clock it runs."""
 
     @both_colours
@@ -488,6 +546,47 @@ class TestJoining:
             thread.join()
         assert outcomes == ["ok", "ok"]
 
+    def test_one_that_is_cancelled_sends_nobody_off_at_once(self, store: Store, clock: Clock) -> None:
+        breaker = breaker_on(store)
+
+        @breaker
+        async def call() -> str:
+            return "ok"
+
+        async def main() -> None:
+            tasks = [asyncio.create_task(call()) for _ in range(200)]
+            await asyncio.sleep(0)
+            tasks[0].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run(main())
+        assert len(store.asked) <= 2
+
+    def test_an_answer_that_takes_longer_than_it_is_fresh_is_good_for_all_who_had_come(
+        self, store: Store, clock: Clock
+    ) -> None:
+        breaker = breaker_on(store)
+        arrived, answers = threading.Semaphore(0), threading.Semaphore(0)
+
+        def slow(_: Decision) -> None:
+            arrived.release()
+            assert answers.acquire(timeout=30)
+            clock.now += 2 * STALENESS
+
+        store.on_the_way = slow
+        outcomes: list[str] = []
+        threads = [threading.Thread(target=lambda: outcomes.append(outcome(breaker, int))) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        assert arrived.acquire(timeout=30)
+        for _ in range(100):
+            answers.release()
+        for thread in threads:
+            thread.join()
+        assert outcomes == ["ok"] * 20
+        # Each ask and each success takes the time of one answer, or of one and the one before.
+        assert len(store.asked) < 20
+
     def test_a_call_within_the_store_does_not_wait_for_itself(self, store: Store, clock: Clock) -> None:
         """A finalizer that runs in the middle of a refresh."""
         breaker = breaker_on(store)
@@ -506,6 +605,47 @@ class TestJoining:
             clock.now += STALENESS
         gc.collect()
         assert len(breaker._local._joining_async) <= 1
+
+    def test_nor_do_loops_whose_tasks_had_to_wait(self, store: Store, clock: Clock) -> None:
+        breaker = breaker_on(store)
+
+        @breaker
+        async def call() -> None: ...
+
+        async def main() -> None:
+            await asyncio.gather(*(call() for _ in range(5)))
+
+        for _ in range(20):
+            asyncio.run(main())
+            clock.now += STALENESS
+        assert len(breaker._local._joining_async) <= 1
+
+    def test_a_hook_waits_for_nobody(self, store: Store, clock: Clock) -> None:
+        """It holds the hooks' turn, for which the one it would wait for may be waiting."""
+        done = threading.Event()
+
+        class Listener:
+            def success(self, cb: Any) -> None:
+                cb.remove_listener(self)
+                clock.now += STALENESS
+                refreshing, go_on = threading.Event(), threading.Event()
+
+                def hold() -> None:
+                    with cb._local._joining:
+                        refreshing.set()
+                        assert go_on.wait(30)
+
+                thread = threading.Thread(target=hold)
+                thread.start()
+                assert refreshing.wait(30)
+                assert outcome(cb, int) == "ok"
+                go_on.set()
+                thread.join()
+                done.set()
+
+        breaker = breaker_on(store, listeners=[Listener()])
+        assert outcome(breaker, int) == "ok"
+        assert done.is_set()
 
 
 class TestRealStores:

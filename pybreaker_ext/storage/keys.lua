@@ -67,7 +67,7 @@ local function whole(name, text)
     return nil
   end
   local number = not string.find(text, '%D') and tonumber(text)
-  if not number or number > FOREVER then
+  if not number or number > FOREVER or #text > 16 then
     note(name)
     return nil
   end
@@ -83,7 +83,7 @@ local function permits_from(text)
   if not text or text == '' then
     return permits
   end
-  if string.gsub(text, '(%w+):(%d+),?', '') ~= '' then
+  if string.gsub(text .. ',', '%w+:%d' .. string.rep('%d?', 15) .. ',', '') ~= '' then
     note('permits')
     return permits
   end
@@ -248,7 +248,7 @@ end
 
 -- The words of a record; one that is as it was found goes back as it is stored.
 local function words(record, keys, hash, as_found)
-  if as_found and strange == '' and keys[2] and keys[3] then
+  if as_found and strange == '' and keys[2] and keys[3] and hash[5] and hash[6] then
     return keys[1] .. ' ' .. keys[2] .. ' ' .. keys[3] .. ' ' .. hash[1] .. ' ' .. hash[2] .. ' ' .. hash[3] .. ' '
       .. hash[4] .. ' ' .. hash[5] .. ' ' .. hash[6]
   end

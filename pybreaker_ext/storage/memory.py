@@ -10,7 +10,7 @@ from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED, DONE, Decision, Event, Policy, Record, decide, missing
 from pybreaker_ext.storage.classic import DEFAULTS, ClassicStorage, check_state
 from pybreaker_ext.storage.history import LIMIT, Change, change_of, check_limit, check_worker
-from pybreaker_ext.storage.view import ExactView
+from pybreaker_ext.storage.view import UNKNOWN, ExactView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,7 @@ class CircuitMemoryStorage(ClassicStorage):
         self._changes: list[Change] = []
         self._initial = check_state("state", state)
         self._clock = clock
-        self._record: Record | None = None
-        #: Exact, for breakers that use this storage.
+        #: What is stored, as breakers look at it: one thing, so that record and view can't part.
         self.shown = ExactView(clock)
         # Re-entrant: a finalizer or a signal handler may report while this thread decides.
         self._lock = threading.RLock()
@@ -57,12 +56,12 @@ class CircuitMemoryStorage(ClassicStorage):
             self._policy = policy
         with self._lock:
             while True:
-                found = self._record
-                decision = decide(found, event, policy, self._now(), self._initial)
-                if self._record is found:  # nobody came in between, see the lock
-                    if decision.write:
-                        self.go_on_with(decision.after)
-                        self._remember(change_of(decision, self._worker))
+                found = self.shown.view
+                decision = decide(self._record, event, policy, self._now(), self._initial)
+                view = self.shown.of(decision.after) if decision.write else found
+                if self.shown.view is found:  # nobody came in between, see the lock
+                    self.shown.view = view
+                    self._remember(change_of(decision, self._worker))
                     return decision
 
     async def apply_async(self, event: Event, policy: Policy) -> Decision:
@@ -84,8 +83,11 @@ class CircuitMemoryStorage(ClassicStorage):
 
     def go_on_with(self, record: Record) -> None:
         """Go on with `record`."""
-        self._record = record
-        self.shown.show(record)
+        self.shown.view = self.shown.of(record)
+
+    @property
+    def _record(self) -> Record | None:
+        return None if self.shown.view is UNKNOWN else self.shown.view.record
 
     def renew_after_fork(self) -> None:
         """Replace the lock, which a thread of the parent may have held."""

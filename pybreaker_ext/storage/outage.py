@@ -152,7 +152,7 @@ class StandIn:
         except BaseException as error:
             if not self._lost(epoch, error):
                 raise
-            return self.decide(event, policy)
+            return self._instead(error, event, policy)
         return self._answered(epoch, decision)
 
     async def apply_async(
@@ -167,7 +167,7 @@ class StandIn:
         except BaseException as error:
             if not self._lost(epoch, error):
                 raise
-            return self.decide(event, policy)
+            return self._instead(error, event, policy)
         return self._answered(epoch, decision)
 
     def history(self, limit: int) -> list[Change]:
@@ -182,6 +182,11 @@ class StandIn:
         if self._fallback == OPEN and decision.retry_after == FOREVER:
             decision = decision._replace(retry_after=self.outage.until_next_try())
         return decision._replace(epoch=epoch)
+
+    def _instead(self, error: BaseException, event: Event, policy: Policy) -> Decision:
+        """Decide what the store didn't: busy is not away, and the next one may be answered."""
+        decision = self.decide(event, policy)
+        return decision._replace(lasting=False) if isinstance(error, StoreBusyError) else decision
 
     def _lost(self, epoch: int, error: BaseException) -> bool:
         """Note the error, and tell whether this decision has to be made without the store."""

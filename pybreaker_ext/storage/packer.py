@@ -6,12 +6,13 @@ two ever change. Its connections take another packer instead of their own (`comm
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 from redis.connection import Encoder, PythonRespSerializer  # type: ignore[attr-defined]
 from redis.utils import HIREDIS_AVAILABLE
 
-#: Circuits whose commands are remembered; then it begins anew.
+#: Circuits whose commands are remembered; then the oldest is forgotten.
 REMEMBERED: Final = 1000
 
 #: Bytes above which redis-py doesn't copy an argument, but sends it by itself.
@@ -42,7 +43,8 @@ class Packer:
         """Return a command but for its last two arguments: five lines from the end of a whole one."""
         whole = b"".join(self._plain.pack(*args[:-2], b"", b""))
         if len(self._beginnings) >= REMEMBERED:
-            self._beginnings.clear()
+            with contextlib.suppress(RuntimeError):  # another thread has done so just now
+                self._beginnings.pop(next(iter(self._beginnings)), None)
         self._beginnings[args[:-2]] = found = whole.removesuffix(b"$0\r\n\r\n$0\r\n\r\n")
         return found
 

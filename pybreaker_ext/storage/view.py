@@ -10,7 +10,6 @@ import asyncio
 import math
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pybreaker_ext.forks import renew_after_fork
@@ -44,6 +43,7 @@ class View:
         until: Until when it may be relied upon.
         open_until: Until when an open circuit rejects.
         order: Tells which of two looks is newer when nothing else does.
+        sent: When it was asked for.
         received: When it was received.
     """
 
@@ -56,6 +56,7 @@ class View:
         "received",
         "record",
         "seen",
+        "sent",
     )
 
     def __init__(
@@ -65,6 +66,7 @@ class View:
         until: float,
         open_until: float,
         order: tuple[int, ...] = (),
+        sent: float = -math.inf,
         received: float = -math.inf,
     ) -> None:
         closed = record.state == CLOSED
@@ -80,6 +82,7 @@ class View:
         #: Until then, a success would change nothing.
         self.quiet_until = until if closed and not record.fail_counter else -math.inf
         self.order = order
+        self.sent = sent
         self.received = received
 
 
@@ -103,9 +106,9 @@ class ExactView:
         self.clock = clock
         self.view = UNKNOWN
 
-    def show(self, record: Record) -> None:
-        """Replace the view by what is stored now."""
-        self.view = View(record, 0, math.inf, math.inf if record.open_until == FOREVER else record.open_until / 1000)
+    def of(self, record: Record) -> View:
+        """Return the view that shows a record."""
+        return View(record, 0, math.inf, math.inf if record.open_until == FOREVER else record.open_until / 1000)
 
     def install(self, decision: Decision, sent: float) -> None:
         """Do nothing: the storage has shown it."""
@@ -113,12 +116,12 @@ class ExactView:
     def forget(self) -> None:
         """Do nothing: what is shown is true."""
 
-    def joined(self, view: View, ask: Callable[[], Decision]) -> Decision | None:
+    def joined(self, view: View, ask: Callable[[], Decision]) -> Decision | View:
         """Return what `ask` returns."""
         del view
         return ask()
 
-    async def joined_async(self, view: View, ask: Callable[[], Awaitable[Decision]]) -> Decision | None:
+    async def joined_async(self, view: View, ask: Callable[[], Awaitable[Decision]]) -> Decision | View:
         """Return what `ask` returns."""
         del view
         return await ask()
@@ -141,7 +144,7 @@ class LocalView:
         self.view = UNKNOWN if max_staleness else STRICT
         self.clock = clock
         self._max_staleness = max_staleness
-        self._joining_async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._joining_async: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self.renew_after_fork()
 
     def renew_after_fork(self) -> None:
@@ -156,7 +159,7 @@ class LocalView:
         An answer to what was sent after the view was received is newer whatever the store's clock
         says, which may have been set back. An adoption that isn't stored has no generation yet.
         """
-        if self.view is STRICT:
+        if self.view is STRICT or not decision.lasting:
             return
         if decision.stored is not None:
             self.forget()
@@ -164,34 +167,50 @@ class LocalView:
         record = decision.after
         # Of two looks in one millisecond, the one that makes callers report more.
         order = (decision.epoch, decision.now, record.generation, record.fail_counter, record.open_until)
+        wait = math.inf if decision.retry_after == FOREVER else decision.retry_after / 1000
+        view = View(record, decision.epoch, sent + self._max_staleness, sent + wait, order, sent, self.clock())
         with _installing.lock:
             if sent >= self.view.received or order >= self.view.order:
-                wait = math.inf if decision.retry_after == FOREVER else decision.retry_after / 1000
-                until = sent + self._max_staleness
-                self.view = View(record, decision.epoch, until, sent + wait, order, self.clock())
+                self.view = view
 
     def forget(self) -> None:
         """Rely on nothing that was asked before now."""
-        if self.view is not STRICT:
-            self.view = View(Record(), 0, -math.inf, -math.inf, _NEWEST, self.clock())
+        if self.view is STRICT:
+            return
+        view = View(Record(), 0, -math.inf, -math.inf, _NEWEST, received=self.clock())
+        with _installing.lock:
+            self.view = view
 
-    def joined(self, view: View, ask: Callable[[], Decision]) -> Decision | None:
-        """Return what `ask` returns; None: another caller has asked, look at the view again.
+    def joined(self, view: View, ask: Callable[[], Decision]) -> Decision | View:
+        """Return what `ask` returns, or what another caller has learnt meanwhile.
 
-        For callers whose `view` is merely too old: they wait for one of them.
+        For callers whose `view` is merely too old: they wait for one of them. What that one has learnt
+        is good for whoever came before it asked, however long the answer took.
         """
+        came = self.clock()
         with self._joining:
-            return ask() if self.view is view else None
+            return self.view if self._learnt(view, came) else ask()
 
-    async def joined_async(self, view: View, ask: Callable[[], Awaitable[Decision]]) -> Decision | None:
-        """Return what `ask` returns; None: another caller has asked, look at the view again.
+    async def joined_async(self, view: View, ask: Callable[[], Awaitable[Decision]]) -> Decision | View:
+        """Return what `ask` returns, or what another caller has learnt meanwhile.
 
-        For callers whose `view` is merely too old: they wait for one of them, in this loop.
+        For callers whose `view` is merely too old: they wait for one of them, in this loop. What that
+        one has learnt is good for whoever came before it asked, however long the answer took.
         """
-        if self._joining_async is None:
-            self._joining_async = weakref.WeakKeyDictionary()
-        async with self._joining_async.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-            return await ask() if self.view is view else None
+        came = self.clock()
+        async with self._joining_of_loop():
+            return self.view if self._learnt(view, came) else await ask()
+
+    def _learnt(self, view: View, came: float) -> bool:
+        found = self.view
+        return found is not view and (self.clock() < found.decides_until or found.sent >= came)
+
+    def _joining_of_loop(self) -> asyncio.Lock:
+        locks, loop = self._joining_async, asyncio.get_running_loop()
+        if loop not in locks:
+            for ended in [known for known in list(locks) if known.is_closed()]:
+                locks.pop(ended, None)
+        return locks.setdefault(loop, asyncio.Lock())
 
 
 class _Installing:
