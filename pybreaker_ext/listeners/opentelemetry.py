@@ -31,6 +31,9 @@ FROM_STATE = "circuit_breaker.from_state"
 TO_STATE = "circuit_breaker.to_state"
 RETRY_AFTER = "circuit_breaker.retry_after"
 
+#: With 6 kinds of transitions each, below the 2,000 attribute sets that the SDK keeps of an instrument.
+MAX_NAMES = 300
+
 
 class Instruments:
     """The instruments of one meter."""
@@ -133,7 +136,7 @@ class OpenTelemetryListener(MeasuringListener):
         meter_provider: MeterProvider | None = None,
         *,
         name_of: Callable[[Any], str | None] | None = None,
-        max_names: int = labels.MAX_NAMES,
+        max_names: int = MAX_NAMES,
     ) -> None:
         instruments = Instruments(get_meter("pybreaker_ext", meter_provider=meter_provider))
         super().__init__(functools.partial(_Series, instruments), name_of, max_names)
