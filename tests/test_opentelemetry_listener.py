@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -302,3 +304,15 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ImportError, match=r'pip install "pybreaker-ext\[otel\]"'):
         pybreaker_ext.listeners.OpenTelemetryListener  # noqa: B018
+
+
+def test_the_docs_list_every_metric_with_its_attributes(measured: Measured, listener: OpenTelemetryListener) -> None:
+    CircuitBreaker(name="claude", listeners=[listener]).call(int)
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "metrics.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(circuit_breaker\.[\w.]+)` \| \w+ \| `(.+?)` \| (.+?) \|$", page, re.MULTILINE)
+
+    found = {
+        name: (metric.unit, {*metric.data.data_points[0].attributes}) for name, metric in measured.metrics().items()
+    }
+
+    assert found == {name: (unit, {*re.findall(r"`([\w.]+)`", attributes)}) for name, unit, attributes in rows}

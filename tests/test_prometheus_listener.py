@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -521,3 +522,18 @@ class TestMultiprocessMode:
         mark_process_dead(workers[0].pid, path=tmp_path)
         assert shared("storage_away") == {"claude": 1}
         assert shared("storage_lost_total") == {"claude": 2}
+
+
+def test_the_docs_list_every_metric_with_its_labels(exposed: Exposed, listener: PrometheusListener) -> None:
+    CircuitBreaker(name="claude", listeners=[listener]).call(int)
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "metrics.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(circuit_breaker_\w+)` \| (counter|gauge|histogram) \| (.+?) \|", page, re.MULTILINE)
+
+    found = [
+        (f"{family.name}_total" if family.type == "counter" else family.name, family.type, family.samples[0].labels)
+        for family in parsed(prometheus_client.generate_latest(exposed.registry).decode())
+        if not family.name.endswith("_created")
+    ]
+
+    told = [(name, kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows]
+    assert told == [(name, kind, {*labels} - {"le"}) for name, kind, labels in found]
