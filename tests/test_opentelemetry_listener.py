@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import re
 import subprocess
@@ -115,6 +116,15 @@ def test_calls_by_outcome_with_their_durations(
         "outer,success": (1, 42.75),
     }
     assert durations == measured("call.duration")
+
+
+def test_a_call_that_ends_elsewhere_is_counted_without(measured: Measured, listener: OpenTelemetryListener) -> None:
+    block = CircuitBreaker(name="claude", listeners=[listener]).calling()
+    contextvars.Context().run(block.__enter__)
+    block.__exit__(None, None, None)
+
+    assert measured("calls") == {"claude,success": 1}
+    assert "circuit_breaker.call.duration" not in measured.metrics()
 
 
 def test_names_units_and_buckets(measured: Measured, listener: OpenTelemetryListener) -> None:

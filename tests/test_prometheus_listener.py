@@ -272,6 +272,17 @@ class TestDurations:
 
         assert exposed("call_duration_seconds_sum", outcome="success") == {"claude": 7}
 
+    def test_calls_that_overlap(self, exposed: Exposed, listener: PrometheusListener, clock: Clock) -> None:
+        first, second = (CircuitBreaker(name=name, listeners=[listener]).calling() for name in ("first", "second"))
+        for step in (first.__enter__, second.__enter__):
+            step()
+            clock.now += 1
+        for block in (first, second):
+            block.__exit__(None, None, None)
+            clock.now += 10
+
+        assert exposed("call_duration_seconds_sum", outcome="success") == {"first": 2, "second": 11}
+
     def test_a_call_that_ends_elsewhere_is_counted_without(
         self, exposed: Exposed, listener: PrometheusListener
     ) -> None:
