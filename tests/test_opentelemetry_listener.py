@@ -283,6 +283,17 @@ class TestSpans:
         (span,) = exporter.get_finished_spans()
         assert [event.attributes["circuit_breaker.name"] for event in span.events] == ["a", "b"]
 
+    def test_what_garbage_collection_tells_is_no_event(
+        self, listener: OpenTelemetryListener, spans: tuple[Any, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The span that happens to be current has nothing to do with it, and may hold its lock."""
+        monkeypatch.setattr("pybreaker_ext.listeners.opentelemetry.inside", lambda modules: bool(modules))
+        tracer, exporter = spans
+        with tracer.start_as_current_span("work"):
+            CircuitBreaker(name="claude", listeners=[listener]).open()
+
+        assert exporter.get_finished_spans()[0].events == ()
+
 
 def test_the_sdk_may_come_later() -> None:
     """Breakers are often made at import time, before `main` sets things up."""

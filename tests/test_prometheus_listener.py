@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 
 import pybreaker_ext.listeners
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage
-from pybreaker_ext.listeners import PrometheusListener, timing
+from pybreaker_ext.listeners import PrometheusListener, reentry, timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -548,3 +549,81 @@ def test_the_docs_list_every_metric_with_its_labels(exposed: Exposed, listener: 
 
     told = [(name, kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows]
     assert told == [(name, kind, {*labels} - {"le"}) for name, kind, labels in found]
+
+
+@pytest.mark.parametrize("mode", ["normal", "multiprocess"])
+def test_garbage_collection_may_end_generators_anywhere(mode: str, tmp_path: Path) -> None:
+    """Also inside prometheus-client, whose locks aren't re-entrant, and while a context variable is being set."""
+    program = """
+import gc
+from prometheus_client import REGISTRY
+from pybreaker_ext import CircuitBreaker
+from pybreaker_ext.listeners import PrometheusListener
+
+listener = PrometheusListener()
+breaker = CircuitBreaker(name="claude", listeners=[listener])
+
+@breaker
+def numbers():
+    yield 1
+
+call = breaker(int)
+for number in range(20_000):
+    if number % 100 == 0:
+        call = CircuitBreaker(name=str(number), listeners=[listener])(int)
+    gc.set_threshold(1 + number % 9)
+    cycle = [numbers()]
+    next(cycle[0])
+    cycle.append(cycle)
+    del cycle
+    call()
+gc.collect()
+call()
+labels = {"name": "claude", "outcome": "neutral"}
+print(REGISTRY.get_sample_value("circuit_breaker_calls_total", labels))
+"""
+    environment = {**os.environ, **({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if mode == "multiprocess" else {})}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=50
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, "20000.0"), run.stderr
+
+
+def test_what_garbage_collection_tells_waits_for_the_next_hook(
+    exposed: Exposed, listener: PrometheusListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = CircuitBreaker(name="claude", listeners=[listener])
+    breaker.call(int)
+    with monkeypatch.context() as patch:
+        patch.setattr("pybreaker_ext.listeners.measuring.inside", lambda modules: "prometheus_client.values" in modules)
+        listener.neutral(breaker, GeneratorExit())
+        breaker.open()
+        breaker.close()
+        listener.storage_lost(breaker, None)
+        assert exposed.more_than_zero("calls_total", name="claude") == {"success": 1}
+        assert exposed.more_than_zero("transitions_total") == {}
+
+    breaker.half_open()
+
+    assert exposed.more_than_zero("calls_total", name="claude") == {"success": 1, "neutral": 1}
+    changes = {"closed,open": 1, "open,closed": 1, "closed,half-open": 1}
+    assert exposed.more_than_zero("transitions_total", name="claude") == changes
+    assert exposed.more_than_zero("state", name="claude") == {"half-open": 1}
+    assert exposed("storage_away") == {"claude": 1}
+
+
+def test_two_threads_may_find_what_waits(exposed: Exposed, listener: PrometheusListener) -> None:
+    class Emptied(deque[Any]):
+        """Another thread has taken the last one meanwhile."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    listener._late = Emptied()
+    CircuitBreaker(name="claude", listeners=[listener]).call(int)
+
+    assert exposed.more_than_zero("calls_total", name="claude") == {"success": 1}
+
+
+def test_who_runs_below_whom() -> None:
+    assert [reentry.inside(modules) for modules in (("_pytest.",), ("prometheus_client.values",))] == [True, False]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pybreaker_ext import settings
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.listener import CircuitBreakerListener
 from pybreaker_ext.listeners import labels
+from pybreaker_ext.listeners.reentry import inside
 from pybreaker_ext.listeners.timing import begin, end
 from pybreaker_ext.machine import CLOSED, HALF_OPEN, HOLD, OPEN
 
@@ -67,8 +70,11 @@ class Watched:
 class MeasuringListener(CircuitBreakerListener):
     """One object may listen to any number of breakers. No hook uses I/O.
 
+    What garbage collection tells while the recording library is at work waits for the next hook.
+
     Args:
         new_series: Makes the series of a name.
+        recording: Modules that record, and hold locks meanwhile, by how their names begin.
         name_of: Returns the name under which a breaker is counted; its own by default.
         max_names: Names at most; breakers of further names are counted as `others`.
 
@@ -78,14 +84,21 @@ class MeasuringListener(CircuitBreakerListener):
     """
 
     def __init__(
-        self, new_series: Callable[[str], Series], name_of: Callable[[Any], str | None] | None, max_names: int
+        self,
+        new_series: Callable[[str], Series],
+        recording: tuple[str, ...],
+        name_of: Callable[[Any], str | None] | None,
+        max_names: int,
     ) -> None:
         self._new_series = new_series
+        self._recording = recording
         self._name_of = settings.function("name_of", name_of) or labels.name_of
         self._max_names = settings.whole_number("max_names", max_names)
         self._by_name: dict[str, Series] = {}
         #: By `id`, because users' breakers may be equal or not hashable.
         self._known: dict[int, Watched] = {}
+        #: What waits for the next hook.
+        self._late: deque[Callable[[], None]] = deque()
         self.renew_after_fork()
         renew_after_fork(self)
 
@@ -114,39 +127,76 @@ class MeasuringListener(CircuitBreakerListener):
         watched = self._watched(cb)
         watched.series.ended(labels.FAILURE, end(watched))
 
-    def neutral(self, cb: Any, exc: BaseException) -> None:  # noqa: ARG002  a hook's signature
+    def neutral(self, cb: Any, exc: BaseException) -> None:
         """Count the call."""
+        if isinstance(exc, GeneratorExit) and inside(self._recording):
+            self._late.append(functools.partial(self._ended_before, cb))
+            return
         watched = self._watched(cb)
         watched.series.ended(labels.NEUTRAL, end(watched))
+
+    def _ended_before(self, cb: Any) -> None:
+        self._found(cb).series.ended(labels.NEUTRAL, None)
 
     def rejected(self, cb: Any, error: CircuitBreakerError) -> None:
         """Count the rejection."""
         self._watched(cb).series.rejected(labels.rejection(error))
 
+    # These may follow a neutral call that garbage collection has ended.
+
     def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
         """Count the change, and the hold that made it."""
-        watched = self._watched(cb)
+        self._soon(self._changed, cb, old_state, new_state)
+
+    def storage_lost(self, cb: Any, error: BaseException | None) -> None:  # noqa: ARG002  a hook's signature
+        """Count the outage."""
+        self._soon(self._lost, cb)
+
+    def storage_restored(self, cb: Any, away: float) -> None:  # noqa: ARG002  a hook's signature
+        """Count the outage's end."""
+        self._soon(self._restored, cb)
+
+    def _soon(self, tell: Callable[..., None], *args: Any) -> None:
+        if inside(self._recording):
+            self._late.append(functools.partial(tell, *args))
+            return
+        self._catch_up()
+        tell(*args)
+
+    def _changed(self, cb: Any, old_state: Any, new_state: Any) -> None:
+        watched = self._found(cb)
         watched.state = new_state.name
         watched.series.changed(old_state.name, new_state.name)
         if new_state.name == OPEN and labels.change(new_state) == HOLD:
             watched.series.held()
         watched.show()
 
-    def storage_lost(self, cb: Any, error: BaseException | None) -> None:  # noqa: ARG002  a hook's signature
-        """Count the outage."""
-        watched = self._watched(cb)
+    def _lost(self, cb: Any) -> None:
+        watched = self._found(cb)
         watched.away = 1
         watched.series.lost()
         watched.show()
 
-    def storage_restored(self, cb: Any, away: float) -> None:  # noqa: ARG002  a hook's signature
-        """Count the outage's end."""
-        watched = self._watched(cb)
+    def _restored(self, cb: Any) -> None:
+        watched = self._found(cb)
         watched.away = 0
         watched.series.restored()
         watched.show()
 
+    def _catch_up(self) -> None:
+        while self._late:
+            try:
+                tell = self._late.popleft()
+            except IndexError:  # another thread was faster
+                return
+            tell()
+
     def _watched(self, breaker: Any) -> Watched:
+        if self._late:
+            self._catch_up()
+        return self._found(breaker)
+
+    def _found(self, breaker: Any) -> Watched:
         found = self._known.get(id(breaker))
         if found is not None and found.breaker() is breaker:
             return found

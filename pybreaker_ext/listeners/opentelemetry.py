@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pybreaker_ext.listeners import labels
 from pybreaker_ext.listeners.measuring import MeasuringListener
+from pybreaker_ext.listeners.reentry import inside
 
 try:
     from opentelemetry.metrics import get_meter
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Meter, MeterProvider
 
     from pybreaker_ext.errors import CircuitBreakerError
+
+#: Where locks are held. Not instrumentations, below which whole programs run.
+_RECORDING = ("opentelemetry.sdk.",)
 
 NAME = "circuit_breaker.name"
 OUTCOME = "circuit_breaker.outcome"
@@ -139,7 +143,7 @@ class OpenTelemetryListener(MeasuringListener):
         max_names: int = MAX_NAMES,
     ) -> None:
         instruments = Instruments(get_meter("pybreaker_ext", meter_provider=meter_provider))
-        super().__init__(functools.partial(_Series, instruments), name_of, max_names)
+        super().__init__(functools.partial(_Series, instruments), _RECORDING, name_of, max_names)
 
     def rejected(self, cb: Any, error: CircuitBreakerError) -> None:
         """Count the rejection, and add an event to the span."""
@@ -152,6 +156,8 @@ class OpenTelemetryListener(MeasuringListener):
     def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
         """Count the change, and add an event to the span."""
         super().state_change(cb, old_state, new_state)
+        if inside(_RECORDING):
+            return  # told by garbage collection: whatever span is current has nothing to do with it
         told = {FROM_STATE: old_state.name, TO_STATE: new_state.name, REASON: labels.change(new_state)}
         self._add_event(cb, "circuit_breaker.state_change", told)
 

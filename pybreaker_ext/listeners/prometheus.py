@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+#: Where prometheus-client holds its locks.
+_RECORDING: Final = ("prometheus_client.metrics", "prometheus_client.values")
+
+
 class Metrics:
     """The metrics in one registry.
 
@@ -158,4 +162,4 @@ class PrometheusListener(MeasuringListener):
         max_names: int = labels.MAX_NAMES,
     ) -> None:
         metrics = _shared.metrics(registry, tuple(map(float, buckets)))
-        super().__init__(functools.partial(_Series, metrics), name_of, max_names)
+        super().__init__(functools.partial(_Series, metrics), _RECORDING, name_of, max_names)
