@@ -638,8 +638,8 @@ def test_no_breaker_is_left_behind() -> None:
 
 
 def test_a_subclass_of_the_error_has_its_own_message() -> None:
-    class Mine(CircuitBreakerError):
+    class MyError(CircuitBreakerError):
         def __init__(self, code: int) -> None:
             super().__init__(f"code {code}")
 
-    assert str(Mine(5)) == "code 5"
+    assert str(MyError(5)) == "code 5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import sqlite3
@@ -303,15 +304,19 @@ def test_a_file_of_before_gets_its_table(tmp_path: Path) -> None:
 
 
 WORKER = """
-import sys, time
+import sys
+import structlog
 from pybreaker_ext import CircuitBreakerRegistry, CircuitBreakerError
+from pybreaker_ext.listeners import StructlogListener
+
+logger = structlog.wrap_logger(structlog.PrintLogger(), processors=[structlog.processors.JSONRenderer()])
 
 class Listener:
     def state_change(self, cb, old_state, new_state):
         print(old_state.name, new_state.name, new_state.snapshot.reason, flush=True)
 
 registry = CircuitBreakerRegistry(sys.argv[1], fail_max=8)
-breaker = registry.get("claude", listeners=[Listener()])
+breaker = registry.get("claude", listeners=[Listener(), StructlogListener(logger)])
 
 def fail():
     raise ZeroDivisionError
@@ -347,7 +352,16 @@ def test_one_trip_of_eight_workers_is_one_entry_and_each_tells_it_once(redis_ser
 
             until(lambda: breaker.current_state == "open", pause=0.01)
             outputs = [worker.communicate("\n", timeout=60)[0] for worker in workers]
-            assert outputs == ["closed open failures\n"] * 8
+            lines = [output.splitlines() for output in outputs]
+            assert [[line for line in each if line.startswith("closed")] for each in lines] == [
+                ["closed open failures"]
+            ] * 8
+            logged = [[json.loads(line) for line in each if line.startswith("{")] for each in lines]
+            changes = [
+                [(event["new_state"], event["reason"]) for event in each if event["event"].endswith("state_change")]
+                for each in logged
+            ]
+            assert changes == [[("open", "failures")]] * 8
             (entry,) = breaker.history()
             assert (entry.old_state, entry.new_state, entry.reason) == ("closed", "open", "failures")
             assert entry.worker in {f"{socket.gethostname()}:{worker.pid}" for worker in workers}

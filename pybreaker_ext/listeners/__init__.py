@@ -6,12 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from pybreaker_ext.listeners.opentelemetry import OpenTelemetryListener
+    from pybreaker_ext.listeners.prometheus import PrometheusListener
     from pybreaker_ext.listeners.structlog import StructlogListener
 
-__all__ = ["StructlogListener"]
+__all__ = ["OpenTelemetryListener", "PrometheusListener", "StructlogListener"]
 
 #: Which module of this package has a listener.
 _HOMES: Final = {
+    "OpenTelemetryListener": "opentelemetry",
+    "PrometheusListener": "prometheus",
     "StructlogListener": "structlog",
 }
 
