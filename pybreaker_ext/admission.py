@@ -230,9 +230,10 @@ class CircuitAdmission(CircuitControl):
         """Tell in pybreaker's order: a failure before the change it makes, a success after it."""
         if outcome.kind == "success":
             self._notifier.notice(self, decision)
-            self._notifier.tell(self, "success")
+            self._notifier.tell(self, "success", about=decision)
         else:
-            self._notifier.tell(self, "failure" if outcome.kind == "failure" else "neutral", outcome.error)
+            hook = "failure" if outcome.kind == "failure" else "neutral"
+            self._notifier.tell(self, hook, outcome.error, about=decision)
             self._notifier.notice(self, decision)
         return decision
 

@@ -109,7 +109,14 @@ class CircuitControl(CircuitTuning):
 
         For listeners: in a hook it is what the decision showed that the hook is about, or a later one.
         """
-        return None if self._heard is None else snapshot_of(self._name, self._heard)
+        heard = self._heard_here
+        return None if heard is None else snapshot_of(self._name, heard)
+
+    @property
+    def _heard_here(self) -> Decision | None:
+        """The decision that this thread's hook is about; else the last one."""
+        about = self._notifier.about if self._notifier.is_telling_here() else None
+        return about or self._heard
 
     @property
     def _outage(self) -> Outage:

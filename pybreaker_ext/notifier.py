@@ -58,6 +58,8 @@ class Notifier:
         self.deaf_until = math.inf
         #: The `success_ignored_for` of each listener that has `success`; empty when one of them has none.
         self._deaf_times: tuple[Any, ...] = ()
+        #: What the hook is about that is running now.
+        self.about: Decision | None = None
         #: Epoch, generation and state of the last record seen.
         self.told = (-1, 0, state)
         #: Whether that was a foreign write which nobody had stored as adopted.
@@ -119,16 +121,20 @@ class Notifier:
         if all(isinstance(seconds, (int, float)) and seconds > 0 for seconds in times):
             self.deaf_until = breaker._local.clock() + min(times)  # noqa: SLF001
 
-    def tell(self, breaker: Any, hook: str, /, *args: Any) -> None:
-        """Call a hook of every listener that has it."""
+    def tell(self, breaker: Any, hook: str, /, *args: Any, about: Decision | None = None) -> None:
+        """Call a hook of every listener that has it; `about` is the decision that it is about, if one is."""
         if not breaker._listeners:  # noqa: SLF001
             return
         with self._lock:
-            for listener in tuple(breaker._listeners):  # noqa: SLF001
-                try:
-                    getattr(listener, hook)(breaker, *args)
-                except Exception as error:  # noqa: BLE001  the listener's own trouble
-                    _log(listener, hook, error)
+            outer, self.about = self.about, about or self.about
+            try:
+                for listener in tuple(breaker._listeners):  # noqa: SLF001
+                    try:
+                        getattr(listener, hook)(breaker, *args)
+                    except Exception as error:  # noqa: BLE001  the listener's own trouble
+                        _log(listener, hook, error)
+            finally:
+                self.about = outer
 
     def notice(self, breaker: Any, decision: Decision) -> None:
         """Tell the changes that a decision shows: one that others made, then one that it made itself."""
@@ -145,7 +151,7 @@ class Notifier:
                 self._see(breaker, found, shown if found == made else None)
             self._see(breaker, made, shown, unsaved=unsaved)
             if not self._telling:
-                self._tell_changes(breaker)
+                self._tell_changes(breaker, decision)
 
     def notice_view(self, breaker: Any, view: View) -> None:
         """Tell the change that a view shows, for a caller who is the first to use it."""
@@ -167,21 +173,22 @@ class Notifier:
         if seen[:2] < told[:2] or (seen[:2] == told[:2] and not provisional):
             return  # this news is old
         self.told, self._unsaved = seen, unsaved
-        if seen[0] % 2 > max(told[0], 0) % 2:
+        was, is_now = max(told[0], 0) % 2, max(seen[0], 0) % 2  # negative: it was only busy
+        if is_now > was:
             self._changes.append(("storage_lost", (breaker._outage.error,)))  # noqa: SLF001
         if told[2] != seen[2]:
             states = state_object(breaker, told[2]), state_object(breaker, seen[2], shown)
             self._changes.append(("state_change", states))
-        if seen[0] % 2 < max(told[0], 0) % 2:
+        if is_now < was:
             self._changes.append(("storage_restored", (breaker._outage.lasted,)))  # noqa: SLF001
 
-    def _tell_changes(self, breaker: Any) -> None:
+    def _tell_changes(self, breaker: Any, about: Decision | None = None) -> None:
         """Tell the changes one after the other, also those that hooks make meanwhile."""
         try:
             self._telling = True
             while self._changes:
                 hook, told = self._changes.pop(0)
-                self.tell(breaker, hook, *told)
+                self.tell(breaker, hook, *told, about=about)
         finally:
             self._telling = False
 
@@ -199,4 +206,17 @@ def _log(listener: Any, hook: str, error: Exception) -> None:
     except Exception:  # noqa: BLE001  a property that raises
         missing = False
     if not missing:
+        _leave_context(error)
         logger.error("The %s hook of %s failed", hook, type(listener).__name__, exc_info=error)
+
+
+def _leave_context(error: BaseException) -> None:
+    """Part a hook's error from the call's own, which is handled meanwhile: nobody has redacted that one's text."""
+    found, left = set(), [error]
+    while left:
+        each = left.pop()
+        if id(each) not in found:
+            found.add(id(each))
+            each.__context__ = None
+            left += [each.__cause__] if each.__cause__ is not None else []
+            left += each.exceptions if isinstance(each, BaseExceptionGroup) else ()

@@ -295,7 +295,7 @@ def test_a_file_of_before_gets_its_table(tmp_path: Path) -> None:
     breaker.open()
     del breaker
     with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE changes")
+        connection.execute("DROP TABLE circuit_changes")
     connection.close()
     breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(path, "n"))
     assert breaker.current_state == "open"

@@ -451,7 +451,83 @@ class TestClosedSuccesses:
         assert breaker._notifier.deaf_until == math.inf
 
 
+def test_the_calls_own_error_is_not_in_the_log_behind_the_hooks(caplog: pytest.LogCaptureFixture) -> None:
+    class SecretError(BackendError):
+        pass
+
+    def tell_secret() -> None:
+        raise SecretError("my prompt")
+
+    class Bad:
+        def failure(self, cb: Any, exc: BaseException) -> None:
+            try:
+                raise KeyError  # noqa: TRY301  something to raise from
+            except KeyError as error:
+                raise ExceptionGroup("bad", [LookupError()]) from error
+
+    breaker = CircuitBreaker(listeners=[Bad()])
+    attempt(breaker, tell_secret)
+    assert "The failure hook of Bad failed" in caplog.text
+    assert "KeyError" in caplog.text
+    assert "my prompt" not in caplog.text
+
+
+def test_a_store_that_is_busy_is_not_away() -> None:
+    from pybreaker_ext.errors import StoreBusyError  # noqa: PLC0415
+    from pybreaker_ext.storage.outage import Outage, StandIn  # noqa: PLC0415
+
+    told: list[str] = []
+
+    class Listener:
+        def storage_lost(self, cb: Any, error: BaseException | None) -> None:
+            told.append("lost")
+
+        def storage_restored(self, cb: Any, away: float) -> None:
+            told.append("restored")
+
+    class Busy:
+        outage = Outage("the store")
+        stand_in = StandIn(outage, "closed")
+        circuit = CircuitMemoryStorage()
+        busy = True
+
+        def apply(self, event: Any, policy: Any) -> Any:
+            return self.stand_in.apply(self.attempt, event, policy)
+
+        def attempt(self, event: Any, policy: Any) -> Any:
+            if self.busy:
+                raise StoreBusyError
+            return self.circuit.apply(event, policy)
+
+    store = Busy()
+    breaker = CircuitBreaker(state_storage=store, listeners=[Listener()], max_staleness=0.0)
+    attempt(breaker, int)
+    store.busy = False
+    attempt(breaker, int)
+    assert told == []
+
+
 class TestWhatHooksAreTold:
+    def test_each_failure_hears_of_its_own_count(self, redis_server: Any) -> None:
+        counted: list[int] = []
+
+        class Listener:
+            def failure(self, cb: Any, exc: BaseException) -> None:
+                counted.append(cb.last_seen.fail_counter)
+
+        with redis_server.client() as client:
+            breaker = CircuitBreaker(
+                fail_max=10_000,
+                listeners=[Listener()],
+                state_storage=pybreaker_ext.CircuitRedisStorage("closed", client, "n"),
+            )
+            threads = [threading.Thread(target=lambda: [attempt(breaker, fail) for _ in range(100)]) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert sorted(counted) == list(range(1, 801))
+
     def test_a_change_comes_with_what_showed_it(self) -> None:
         shown: list[Any] = []
 

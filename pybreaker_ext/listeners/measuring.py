@@ -207,7 +207,8 @@ class MeasuringListener(CircuitBreakerListener):
         key, known = id(breaker), self._known
         reference = weakref.ref(breaker, lambda _: known.pop(key, None))
         seen = breaker.last_seen
-        state, away = (str(seen.state), int(not seen.shared)) if seen else (CLOSED, 0)
+        state = str(seen.state) if seen else CLOSED
+        away = max(breaker._notifier.told[0], 0) % 2  # noqa: SLF001  an odd epoch; a busy store isn't away
         watched = known[key] = Watched(reference, self._series(labels.as_label(self._name_of(breaker))), state, away)
         return watched
 

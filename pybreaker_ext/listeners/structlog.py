@@ -153,7 +153,7 @@ class StructlogListener(CircuitBreakerListener):
         if closing is not None and closing is cb:
             threshold: int = cb.success_threshold
             return threshold
-        heard, told = cb._heard, cb._notifier.told  # noqa: SLF001  nothing public tells it without I/O
+        heard, told = cb._heard_here, cb._notifier.told  # noqa: SLF001  nothing public tells it without I/O
         if heard is None or told[2] != HALF_OPEN or heard.after.generation != told[1] or heard.verdict != COUNTED:
             return None
         counter: int = heard.after.success_counter
@@ -208,7 +208,7 @@ def _closed_by_its_probe(cb: Any, old_state: Any, new_state: Any) -> bool:
     """Tell whether this object's own report has closed the circuit: its call's `success` is told next."""
     if old_state is None or (old_state.name, new_state.name) != (HALF_OPEN, CLOSED):
         return False
-    heard = cb._heard  # noqa: SLF001  nothing public tells who made a change
+    heard = cb._heard_here  # noqa: SLF001  nothing public tells who made a change
     return heard is not None and (heard.old_state, heard.after.state, heard.verdict) == (HALF_OPEN, CLOSED, COUNTED)
 
 

@@ -7,10 +7,10 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pybreaker_ext.forks import renew_after_fork
-from pybreaker_ext.machine import STATES
+from pybreaker_ext.machine import FOREVER, STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pybreaker_ext.machine import Decision
 
@@ -80,12 +80,22 @@ def change_of(decision: Decision, worker: str | None) -> Change | None:
 
 
 def from_redis(entries: Sequence[Any]) -> list[Change]:
-    """Return the changes that entries of the Redis stream tell, without what keys.lua can't have written."""
-    found = []
+    """Return the changes that entries of the Redis stream tell."""
+    rows = []
     for _, parts in entries:
         texts = [part.decode(errors="replace") if isinstance(part, bytes) else part for part in parts]
         fields = dict(zip(texts[::2], texts[1::2], strict=False))
-        at, old, new, reason, worker = (fields.get(name, "") for name in ("at", "from", "to", "reason", "worker"))
-        if at.isdecimal() and old in STATES and new in STATES:
-            found.append(Change(int(at), old, new, reason, worker))
-    return found
+        at = fields.get("at", "")
+        instant = int(at) if at.isdecimal() and len(at) <= len(str(FOREVER)) else None
+        rows.append((instant, *(fields.get(name) for name in ("from", "to", "reason", "worker"))))
+    return understood(rows)
+
+
+def understood(rows: Iterable[Sequence[Any]]) -> list[Change]:
+    """Return the rows that a storage can have written as changes, without all others."""
+    return [
+        Change._make(row)
+        for row in rows
+        if isinstance(row[0], int) and 0 <= row[0] <= FOREVER and row[1] in STATES and row[2] in STATES
+        if isinstance(row[3], str) and isinstance(row[4], str)
+    ]

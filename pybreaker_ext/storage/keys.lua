@@ -14,7 +14,7 @@
 --            permits     "token:lease end in ms", separated by commas
 --            state, opened   KEYS[1] and KEYS[4] as we last wrote or adopted them: when they
 --                        differ from the keys, somebody else has written
--- KEYS[6]  stream of changes of state, each with its fields
+-- KEYS[6]  with history: stream of changes of state, each with its fields
 --            at          ms since the epoch
 --            from, to    states
 --            reason      as the record's after it

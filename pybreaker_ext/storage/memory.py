@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from pybreaker_ext.forks import renew_after_fork
@@ -41,7 +42,7 @@ class CircuitMemoryStorage(ClassicStorage):
         super().__init__("memory")
         self._limit = check_limit(history)
         self._worker = check_worker(worker)
-        self._changes: list[Change] = []
+        self._changes: deque[Change] | None = None
         self._initial = check_state("state", state)
         self._clock = clock
         #: What is stored, as breakers look at it: one thing, so that record and view can't part.
@@ -71,7 +72,7 @@ class CircuitMemoryStorage(ClassicStorage):
     def history(self, limit: int) -> list[Change]:
         """Return the last `limit` changes of state, the oldest first."""
         with self._lock:
-            return self._changes[-limit:]
+            return list(self._changes or ())[-limit:]
 
     async def history_async(self, limit: int) -> list[Change]:
         """Return the last `limit` changes of state, the oldest first."""
@@ -79,7 +80,9 @@ class CircuitMemoryStorage(ClassicStorage):
 
     def _remember(self, change: Change | None) -> None:
         if change is not None and self._limit:
-            self._changes = [*self._changes[1 - self._limit :], change] if self._limit > 1 else [change]
+            if self._changes is None:  # an empty one already takes as much as all the rest
+                self._changes = deque(maxlen=self._limit)
+            self._changes.append(change)
 
     def go_on_with(self, record: Record) -> None:
         """Go on with `record`."""

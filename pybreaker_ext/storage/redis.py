@@ -102,7 +102,7 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         self._history = check_limit(history)
         self._worker = check_worker(worker)
         super().__init__(state, redis_object, namespace, fallback_circuit_state, cluster_mode)
-        names = ("state", "fail_counter", "success_counter", "opened_at", "ext", "history")
+        names = ("state", "fail_counter", "success_counter", "opened_at", "ext", "history")[: 6 if history else 5]
         self._keys = [self._namespace(name).encode() for name in names]  # which redis-py need not do each time
         self._link = link_to(redis_object, async_redis)
         self.outage = self._link.outage
@@ -123,7 +123,7 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 
     def history(self, limit: int) -> list[Change]:
         """Return the last `limit` changes of state, the oldest first."""
-        if self.outage.epoch % 2:
+        if self.outage.epoch % 2 or not self._history:
             return self._stand_in.history(limit)
         try:
             found = self._link.run(self.outage.epoch, LAST, self._keys[5:], (b"%d" % limit,))
@@ -133,7 +133,7 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 
     async def history_async(self, limit: int) -> list[Change]:
         """Return the last `limit` changes of state, the oldest first."""
-        if self.outage.epoch % 2:
+        if self.outage.epoch % 2 or not self._history:
             return self._stand_in.history(limit)
         try:
             found = await self._link.run_async(self.outage.epoch, LAST, self._keys[5:], (b"%d" % limit,))

@@ -28,7 +28,7 @@ from pybreaker_ext.machine import (
 from pybreaker_ext.storage import permits
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import DEFAULTS, ClassicStorage, check_namespace, check_state
-from pybreaker_ext.storage.history import LIMIT, Change, change_of, check_limit, check_worker
+from pybreaker_ext.storage.history import LIMIT, Change, change_of, check_limit, check_worker, understood
 from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.shared import SharedObjects
 from pybreaker_ext.storage.sqlite_file import FileBusyError, SQLiteFile, Transaction
@@ -50,14 +50,14 @@ INSERT OR REPLACE INTO circuits
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 REMEMBER: Final = """
-INSERT INTO changes (namespace, at, old_state, new_state, reason, worker) VALUES (?, ?, ?, ?, ?, ?)"""
+INSERT INTO circuit_changes (namespace, at, old_state, new_state, reason, worker) VALUES (?, ?, ?, ?, ?, ?)"""
 
 FORGET: Final = """
-DELETE FROM changes WHERE namespace = ? AND id <=
-    (SELECT id FROM changes WHERE namespace = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"""
+DELETE FROM circuit_changes WHERE namespace = ? AND id <=
+    (SELECT id FROM circuit_changes WHERE namespace = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"""
 
 LAST: Final = """
-SELECT at, old_state, new_state, reason, worker FROM changes WHERE namespace = ? ORDER BY id DESC LIMIT ?"""
+SELECT at, old_state, new_state, reason, worker FROM circuit_changes WHERE namespace = ? ORDER BY id DESC LIMIT ?"""
 
 #: Two writes that leave nothing. No circuit has an empty name.
 TRIAL: Final = "INSERT OR REPLACE INTO circuits VALUES ('', '', 0, 0, 0, 0, 0, 0, '', '')"
@@ -124,6 +124,8 @@ class CircuitSQLiteStorage(ClassicStorage):
 
     def history(self, limit: int) -> list[Change]:
         """Return the last `limit` changes of state, the oldest first."""
+        if self.outage.epoch % 2:
+            return self._stand_in.history(limit)
         try:
             return self._file.run(self._last(limit))
         except StoreUnavailableError:  # the next decision finds out what that means
@@ -131,6 +133,8 @@ class CircuitSQLiteStorage(ClassicStorage):
 
     async def history_async(self, limit: int) -> list[Change]:
         """Return the last `limit` changes of state, the oldest first."""
+        if self.outage.epoch % 2:
+            return self._stand_in.history(limit)
         try:
             return await self._file.run_async(self._last(limit))
         except StoreUnavailableError:  # the next decision finds out what that means
@@ -139,7 +143,7 @@ class CircuitSQLiteStorage(ClassicStorage):
     def _last(self, limit: int) -> Callable[[Transaction], list[Change]]:
         def step(transaction: Transaction) -> list[Change]:
             rows = transaction.execute(LAST, (self._namespace, limit)).fetchall()
-            return [Change._make(row) for row in reversed(rows)]
+            return understood(reversed(rows))
 
         return step
 

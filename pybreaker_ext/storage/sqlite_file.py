@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS circuits (
     reason TEXT NOT NULL,
     permits TEXT NOT NULL           -- token:lease end in milliseconds, ...
 );
-CREATE TABLE IF NOT EXISTS changes (
+CREATE TABLE IF NOT EXISTS circuit_changes (
     id INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL,
     at INTEGER NOT NULL,            -- milliseconds since the epoch
@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS changes (
     reason TEXT NOT NULL,
     worker TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS changes_of_circuits ON changes (namespace, id)"""
+CREATE INDEX IF NOT EXISTS circuit_changes_of ON circuit_changes (namespace, id)"""
 
 
 class FileBusyError(Exception):
