@@ -127,7 +127,7 @@ def _by_status(found: int, chain: list[Any]) -> _Sight:
 def _kind(link: Any) -> str | None:
     if not is_error(link):
         return None
-    cls: type[BaseException] = type(link)
+    cls: Any = type(link)
     if issubclass(cls, OSError) and read(link, "errno") in _UNREACHABLE:
         return FAILURE
     return kind_of(cls)
