@@ -25,7 +25,7 @@ import openai
 import pytest
 import requests
 import urllib3
-from backend import ANSWERS, BROKEN, CASES, FAILURE, HELD, Backend, Case, running_backend, verdict_of
+from backend import ANSWERS, BROKEN, CALLERS, CASES, FAILURE, HELD, SUCCESS, Backend, Case, running_backend, verdict_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,17 +123,11 @@ def ask_urllib(url: str) -> None:
         raise
 
 
-def ask_urllib3(url: str) -> None:
+def ask_urllib3(url: str) -> Any:
+    """It raises for no status."""
     retries = urllib3.Retry(1, backoff_factor=0, respect_retry_after_header=False)
     with urllib3.PoolManager(retries=retries, timeout=PATIENCE) as pool:
-        response = pool.request("GET", url)
-        if response.status >= 400:
-            raise urllib3.exceptions.HTTPError from WithResponse(response)
-
-
-class WithResponse(Exception):  # noqa: N818  it carries what urllib3 doesn't raise
-    def __init__(self, response: Any) -> None:
-        self.response = response
+        return pool.request("GET", url)
 
 
 def ask_openai(url: str, **settings: Any) -> None:
@@ -174,9 +168,20 @@ def judged(found: dict[Any, Judging], backend: Backend, client: str, case: Case)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.path)
 def test_each_error_is_judged(found: dict[Any, Judging], backend: Backend, client: str, case: Case) -> None:
     judging = judged(found, backend, client, case)
-    assert verdict_of(judging.breaker, judging.log) == case.judged, repr(judging.error)
-    if case.status >= 400:
-        assert status_of(judging.error) == case.status
+    returned = judging.error is None
+    expected = SUCCESS if returned and case.judged == CALLERS else case.judged
+    assert verdict_of(judging.breaker, judging.log) == expected, repr(judging.error)
+    if not returned:
+        assert_predicates(judging.error, case)
+    assert returned == (case.path == "200" or (client == "urllib3" and case.status > 0))
+
+
+def assert_predicates(error: object, case: Case) -> None:
+    """The breaker counts what no rule fits as a failure; the rules must fit."""
+    assert is_provider_failure(error) == (case.judged == FAILURE or case.status == 503)
+    assert is_client_error(error) == (case.judged == CALLERS)
+    if case.status:
+        assert status_of(error) == case.status
 
 
 def test_the_documented_table_is_what_was_found(found: dict[Any, Judging], backend: Backend) -> None:
@@ -184,8 +189,12 @@ def test_the_documented_table_is_what_was_found(found: dict[Any, Judging], backe
     rows = [["the backend answers", "judged to be", *CLIENTS], ["---"] * (2 + len(CLIENTS))]
     for case in CASES:
         errors = [judged(found, backend, client, case).error for client in CLIENTS]
-        rows.append([case.told, case.judged, *[f"`{type(error).__name__}`" if error else "" for error in errors]])
+        rows.append([case.told, case.judged, *map(shown, errors)])
     compare_table("clients", rows)
+
+
+def shown(error: Exception | None) -> str:
+    return f"`{type(error).__name__}`" if error else "-"
 
 
 def compare_table(name: str, rows: list[list[str]]) -> None:
@@ -448,6 +457,20 @@ def test_requests_that_were_never_sent_are_the_callers_mistake() -> None:
     for ask in (lambda: httpx.get("gopher://x"), lambda: requests.get("x", timeout=1)):
         judging = Judging()
         assert judging.call(ask) == "the caller's mistake"
+
+
+def test_retries_that_urllib3_has_given_up(backend: Backend) -> None:
+    """Its error says which status came too often in words only."""
+    retries = urllib3.Retry(1, backoff_factor=0, status_forcelist=[503])
+    url = backend.url(next(case for case in ANSWERS if case.path == "503"))
+    with urllib3.PoolManager() as pool, pytest.raises(urllib3.exceptions.MaxRetryError) as caught:
+        pool.request("GET", url, retries=retries)
+    assert is_provider_failure(caught.value)
+    with requests.Session() as session:
+        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retries))
+        with pytest.raises(requests.exceptions.RetryError) as caught_by_requests:
+            session.get(url, timeout=PATIENCE)
+    assert is_provider_failure(caught_by_requests.value)
 
 
 def test_an_error_event_in_a_stream_is_a_failure() -> None:
