@@ -63,9 +63,15 @@ BROKEN = (
 REFUSES = Case("refuses", "nobody listens", FAILURE)
 NO_TLS = Case("no-tls", "no TLS where it is expected", FAILURE)
 CASES = (*ANSWERS, *BROKEN, REFUSES, NO_TLS)
+#: A stream that is given up in the middle, as OpenAI and Anthropic tell it.
+EVENT = Case("event", "200, then an error event", FAILURE)
+EVENTS = b"""event: error
+data: {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+
+"""
 
 BODY = b'{"id": "1", "object": "none", "type": "none", "choices": [], "content": [], "error": {"message": "m"}}'
-_BY_PATH = {case.path: case for case in CASES}
+_BY_PATH = {case.path: case for case in (*CASES, EVENT)}
 
 
 class Backend:
@@ -104,6 +110,9 @@ class Backend:
         case = _BY_PATH[path]
         if case.status:
             connection.sendall(_response(case.status, case.headers) + BODY)
+        elif path == "event":
+            connection.sendall(_response(200, ()).replace(b"application/json", b"text/event-stream"))
+            connection.sendall(EVENTS.ljust(len(BODY), b"\n"))
         elif path == "garbles":
             connection.sendall(b"\x00\x01 no HTTP at all\r\n\r\n")
         elif path.startswith("stalls") or path == "truncates":

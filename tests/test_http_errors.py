@@ -25,7 +25,20 @@ import openai
 import pytest
 import requests
 import urllib3
-from backend import ANSWERS, BROKEN, CALLERS, CASES, FAILURE, HELD, SUCCESS, Backend, Case, running_backend, verdict_of
+from backend import (
+    ANSWERS,
+    BROKEN,
+    CALLERS,
+    CASES,
+    EVENT,
+    FAILURE,
+    HELD,
+    SUCCESS,
+    Backend,
+    Case,
+    running_backend,
+    verdict_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -473,11 +486,26 @@ def test_retries_that_urllib3_has_given_up(backend: Backend) -> None:
     assert is_provider_failure(caught_by_requests.value)
 
 
-def test_an_error_event_in_a_stream_is_a_failure() -> None:
-    """Anthropic's client then raises an error with the status 200 that the stream began with."""
-    response = SimpleNamespace(status_code=200, headers={}, request=None)
-    error = error_of("anthropic", "APIError", response=response, status_code=200)
-    assert (is_provider_failure(error), status_of(error)) == (True, 200)
+@pytest.mark.parametrize("module", [openai, anthropic])
+def test_an_error_event_in_a_stream_is_a_failure(backend: Backend, module: Any) -> None:
+    """Anthropic's error then has the status 200 that the stream began with, OpenAI's none."""
+    settings: Any = {"api_key": "k", "base_url": backend.url(EVENT), "max_retries": 0, "timeout": PATIENCE}
+
+    def read() -> None:
+        if module is openai:
+            with openai.OpenAI(**settings) as client, client.chat.completions.create(**QUESTION, stream=True) as stream:
+                list(stream)
+        else:
+            with (
+                anthropic.Anthropic(**settings) as client,
+                client.messages.create(max_tokens=1, **QUESTION, stream=True) as stream,
+            ):
+                list(stream)
+
+    judging = Judging()
+    assert judging.call(read) == FAILURE
+    assert isinstance(judging.error, module.APIError)
+    assert (is_provider_failure(judging.error), is_client_error(judging.error)) == (True, False)
 
 
 def test_a_response_may_be_false() -> None:
