@@ -53,6 +53,10 @@ class CircuitBreaker(CircuitAdmission):
         backoff: How much longer each further trip keeps the circuit open; None: not at all.
         max_staleness: Seconds for which a decision may rely on what this object saw last; 0 or
             more. At present every decision asks the store, which satisfies any value.
+        hold_result: The same as `hold_for`, of a result: seconds, or anything else for none. Asked
+            before `failure_result`. The caller still gets the result.
+        max_hold: Seconds, above 0, for which a hold keeps the circuit open at most, whatever the
+            backend asked for.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -78,6 +82,8 @@ class CircuitBreaker(CircuitAdmission):
         probe_timeout: float = 30.0,
         backoff: settings.Backoff | None = None,
         max_staleness: float = 0.1,
+        hold_result: Callable[[Any], Any] | None = None,
+        max_hold: float = 600.0,
     ) -> None:
         super().__init__(
             fail_max,
@@ -98,6 +104,8 @@ class CircuitBreaker(CircuitAdmission):
             settings.matchers("ignore", ignore),
             settings.function("failure_result", failure_result),
             settings.function("hold_for", hold_for),
+            settings.function("hold_result", hold_result),
+            settings.positive_seconds("max_hold", max_hold),
         )
 
     # The overrides below take what pybreaker's take, and promise more about what comes back.

@@ -15,6 +15,7 @@ from pybreaker_ext import settings
 from pybreaker_ext.config_file import read
 from pybreaker_ext.durations import in_seconds
 from pybreaker_ext.names import check_name
+from pybreaker_ext.policies import POLICIES
 from pybreaker_ext.settings import Backoff
 from pybreaker_ext.storage.classic import check_state
 from pybreaker_ext.storage.history import check_limit
@@ -64,7 +65,15 @@ def tables_of(mapping: Mapping[str, Any], source: str = "the mapping") -> Tables
         heading = f"{source} has {len(faults)} error{'s' if len(faults) > 1 else ''}:"
         raise ValueError("\n  ".join([heading, *faults])) from None
     url, default, breakers = found.pop("url", None), found.pop("default", {}), found.pop("breakers", {})
-    return Tables(url, registry=found, default=default, breakers=breakers)
+    breakers = {name: _expanded(table) for name, table in breakers.items()}
+    return Tables(url, registry=found, default=_expanded(default), breakers=breakers)
+
+
+def _expanded(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a breaker's table with what its policy stands for; its other keys beat the policy."""
+    others = dict(table)
+    policy = others.pop("policy", None)
+    return others if policy is None else POLICIES[policy](**others)
 
 
 def _by(check: Check, fault: str = "value") -> PlainValidator:
@@ -106,6 +115,17 @@ def _true_or_false(argument: str, value: Any) -> bool:
     return value
 
 
+def _policy(argument: str, value: Any) -> str:
+    allowed = " or ".join(map(repr, POLICIES))
+    if not isinstance(value, str):
+        message = f"{argument} must be {allowed}, not {value!r}"
+        raise TypeError(message)
+    if value not in POLICIES:
+        message = f"{argument} must be {allowed}, not {value!r}"
+        raise ValueError(message)
+    return value
+
+
 def _url(argument: str, value: Any) -> str:
     if not isinstance(value, str):  # and isn't shown, because it may hold a password
         message = f"{argument} must be a text, not {type(value).__name__}"
@@ -139,6 +159,7 @@ class _BackoffTable(TypedDict, total=False):
 class _BreakerTable(TypedDict, total=False):
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
+    policy: Annotated[str, _by(_policy)]
     fail_max: _Whole
     reset_timeout: _Seconds
     success_threshold: _Whole
@@ -147,6 +168,7 @@ class _BreakerTable(TypedDict, total=False):
     probe_timeout: _PositiveSeconds
     backoff: Annotated[_BackoffTable, WrapValidator(_backoff)]
     max_staleness: _Seconds
+    max_hold: _PositiveSeconds
 
 
 class _File(TypedDict, total=False):
@@ -165,7 +187,7 @@ _FILE: Final = TypeAdapter(_File)
 
 #: Of a settings file, and of each of its tables of breakers.
 KEYS: Final = tuple(_File.__annotations__)
-SETTINGS: Final = tuple(_BreakerTable.__annotations__)
+SETTINGS: Final = tuple(key for key in _BreakerTable.__annotations__ if key != "policy")
 
 
 def _line(fault: ErrorDetails) -> str:

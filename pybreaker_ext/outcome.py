@@ -37,6 +37,8 @@ class Judge:
         ignore: Neutral.
         failure_result: Whether a result is a failure.
         hold_for: Seconds for which the backend asked to be left alone, or anything else for none.
+        hold_result: The same, of a result.
+        max_hold: Seconds that a hold lasts at most.
     """
 
     def __init__(
@@ -45,16 +47,20 @@ class Judge:
         ignore: Sequence[Any],
         failure_result: Callable[[Any], Any] | None,
         hold_for: Callable[[BaseException], Any] | None,
+        hold_result: Callable[[Any], Any] | None,
+        max_hold: float,
     ) -> None:
         self._include = include
         self._ignore = ignore
         self._failure_result = failure_result
         self._hold_for = hold_for
+        self._hold_result = hold_result
+        self._max_hold = max_hold
 
     @property
     def judges_results(self) -> bool:
-        """Whether a result may be a failure."""
-        return self._failure_result is not None
+        """Whether a result may be a failure or a hold."""
+        return self._failure_result is not None or self._hold_result is not None
 
     def error(self, error: BaseException, is_system_error: Callable[[Any], bool]) -> Outcome:
         """Judge a call that ended with an exception.
@@ -71,20 +77,26 @@ class Judge:
 
     def result(self, result: object) -> Outcome:
         """Judge a call that ended with a result."""
-        if self._failure_result is None:
-            return SUCCESS
         try:
-            failed = bool(self._failure_result(result))
+            return self._result(result)
         except Exception:
-            logger.exception("failure_result failed to judge a result, which counts as a failure")
-            failed = True
-        return Outcome("failure", FailedResult(result)) if failed else SUCCESS
+            logger.exception("A rule failed to judge a result, which counts as a failure")
+            return Outcome("failure", FailedResult(result))
+
+    def _result(self, result: object) -> Outcome:
+        if self._hold_result is not None:
+            duration = self._hold_result(result)
+            if _is_hold(duration):
+                return self._hold(FailedResult(result), duration)
+        if self._failure_result is not None and self._failure_result(result):
+            return Outcome("failure", FailedResult(result))
+        return SUCCESS
 
     def _exception(self, error: Exception, is_system_error: Callable[[Any], bool]) -> Outcome:
         if self._hold_for is not None:
             duration = self._hold_for(error)
             if _is_hold(duration):
-                return Outcome("hold", error, float(duration))
+                return self._hold(error, duration)
         if any(matches(matcher, error) for matcher in self._ignore):
             return Outcome("neutral", error)
         if not is_system_error(error):
@@ -92,6 +104,9 @@ class Judge:
         if self._include and not any(matches(matcher, error) for matcher in self._include):
             return Outcome("neutral", error)
         return Outcome("failure", error)
+
+    def _hold(self, error: BaseException, duration: float) -> Outcome:
+        return Outcome("hold", error, min(float(duration), self._max_hold))
 
 
 def matches(matcher: Any, error: BaseException) -> bool:

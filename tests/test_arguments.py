@@ -23,7 +23,7 @@ from pybreaker_ext import (
 )
 
 WHOLE = ["fail_max", "success_threshold", "half_open_max_calls"]
-SECONDS = ["reset_timeout", "probe_timeout", "max_staleness"]
+SECONDS = ["reset_timeout", "probe_timeout", "max_staleness", "max_hold"]
 
 
 def refused(error: type[Exception], argument: str, value: object, function: Any) -> None:
@@ -57,8 +57,9 @@ def test_no_seconds(argument: str, value: object) -> None:
     refused(TypeError, argument, value, lambda: CircuitBreaker(**{argument: value}))
 
 
-def test_a_probe_needs_time() -> None:
-    refused(ValueError, "probe_timeout", 0, lambda: CircuitBreaker(probe_timeout=0))
+@pytest.mark.parametrize("argument", ["probe_timeout", "max_hold"])
+def test_a_time_that_can_not_be_nothing(argument: str) -> None:
+    refused(ValueError, argument, 0, lambda: CircuitBreaker(**{argument: 0}))
 
 
 @pytest.mark.parametrize("argument", ["exclude", "include", "ignore"])
@@ -73,7 +74,7 @@ def test_lists_of_no_matchers(argument: str, value: Any) -> None:
     refused(TypeError, argument, value, lambda: CircuitBreaker(**{argument: [ValueError, value]}))
 
 
-@pytest.mark.parametrize("argument", ["failure_result", "hold_for"])
+@pytest.mark.parametrize("argument", ["failure_result", "hold_for", "hold_result"])
 def test_no_functions(argument: str) -> None:
     refused(TypeError, argument, 5, lambda: CircuitBreaker(**{argument: 5}))
 

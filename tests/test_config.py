@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pybreaker_ext import Backoff, CircuitBreaker, CircuitBreakerRegistry, get_circuit_breaker, reset_all_breakers
 from pybreaker_ext.config import KEYS, SETTINGS, tables_of
 from pybreaker_ext.durations import in_seconds
+from pybreaker_ext.http import is_client_error, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,12 +205,16 @@ class TestFaults:
             ("reset_timeout", "30", 'must be a number of seconds, or a text such as "30s" or "1m30s", not \'30\''),
             ("probe_timeout", "0s", "must be a finite number of seconds above 0, not 0.0"),
             ("throw_new_error_on_trip", 1, "must be true or false, not 1"),
+            ("max_hold", "0s", "must be a finite number of seconds above 0, not 0.0"),
+            ("policy", "lmm", "must be 'http' or 'llm', not 'lmm'"),
+            ("policy", ["llm"], "must be 'http' or 'llm', not ['llm']"),
+            ("policy", None, "must be 'http' or 'llm', not None"),
             ("backoff", True, "must be a table, not bool"),
             ("backoff", {"jitter": 2}, "jitter: must be a number from 0 to 1, not 2"),
             ("backoff", {"multiplier": "2"}, "multiplier: must be a finite number of at least 1, not '2'"),
             ("backoff", {"maximum": "0s"}, "maximum: must be a finite number of seconds above 0, not 0.0"),
             ("backoff", {"max": 3}, "max: is no setting; did you mean maximum?"),
-            ("listeners", [], "is no setting; there are fail_max, reset_timeout,"),
+            ("listeners", [], "is no setting; there are policy, fail_max, reset_timeout,"),
             ("state_storage", None, "is no setting; there are"),
         ],
     )
@@ -283,7 +288,8 @@ class TestFaults:
                 assert takes(CircuitBreaker, **{setting: value}) == takes(tables_of, {"default": {setting: value}})
 
     def test_every_setting_that_is_data_is_there(self) -> None:
-        code = {"exclude", "listeners", "include", "ignore", "failure_result", "hold_for", "state_storage", "name"}
+        code = {"exclude", "listeners", "include", "ignore", "failure_result", "hold_for", "hold_result"}
+        code |= {"state_storage", "name"}
         assert set(SETTINGS) == set(CircuitBreaker.__init__.__annotations__) - code - {"return"}
 
 
@@ -353,6 +359,25 @@ class TestPrecedence:
             breaker._max_staleness,
         )
         assert found == (6, 4, 3, 2, 1, 0.1)
+
+    def test_a_policys_settings_stand_where_its_key_does(self) -> None:
+        """Its own table and nearer ones beat it; it beats what is farther away."""
+        mapping = {
+            "default": {"probe_timeout": 1, "fail_max": 2},
+            "breakers": {
+                "*": {"policy": "llm", "max_hold": "1m", "backoff": False},
+                "near": {"probe_timeout": "5m"},
+                "plain": {"policy": "http", "probe_timeout": 7},
+            },
+        }
+        registry = registry_of(mapping)
+        near, other, plain = map(registry.get, ("near", "other", "plain"))
+        assert [breaker._probe_timeout for breaker in (near, other, plain)] == [300, 600, 7]
+        assert [breaker.fail_max for breaker in (near, other, plain)] == [2, 2, 2]
+        assert near._made_with["ignore"] == [is_client_error]
+        assert (near._made_with["max_hold"], near._made_with["backoff"]) == (60, None)
+        assert plain._made_with["backoff"] == Backoff()
+        assert registry.get("near", hold_for=retry_after) is near
 
     def test_an_exact_table_wins_wherever_it_stands(self) -> None:
         registry = registry_of({"breakers": {"a": {"fail_max": 1}, "*": {"fail_max": 2}}})
