@@ -106,7 +106,7 @@ class Judge:
         return Outcome("failure", error)
 
     def _hold(self, error: BaseException, duration: float) -> Outcome:
-        return Outcome("hold", error, min(float(duration), self._max_hold))
+        return Outcome("hold", error, float(min(duration, self._max_hold)))
 
 
 def matches(matcher: Any, error: BaseException) -> bool:
