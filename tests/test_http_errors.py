@@ -585,3 +585,24 @@ def error_of(module: str, name: str, **attributes: Any) -> Exception:
     error: Exception = type(name, (Exception,), {"__module__": module})()
     error.__dict__.update(attributes)
     return error
+
+
+def test_a_number_that_is_no_errors_status_hides_nothing_behind_it() -> None:
+    class JobError(Exception):
+        status = 137
+
+    response = httpx.Response(429, headers={"Retry-After": "7"}, request=httpx.Request("GET", "http://backend"))
+    error = JobError()
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        response.raise_for_status()
+    error.__cause__ = caught.value
+    assert (status_of(error), retry_after(error)) == (429, 7)
+    assert status_of(JobError()) == 137
+
+
+def test_a_returned_429_is_a_failure_for_who_does_not_hold() -> None:
+    response = httpx.Response(429, headers={"Retry-After": "20"}, request=httpx.Request("GET", "http://backend"))
+    assert failed_response(response)
+    breaker = CircuitBreaker(fail_max=1, failure_result=failed_response)
+    assert breaker.call(lambda: response) is response
+    assert (breaker.current_state, breaker.snapshot().reason) == ("open", "failures")

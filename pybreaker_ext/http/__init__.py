@@ -79,9 +79,11 @@ def is_provider_failure(exc: object) -> bool:
 def failed_response(response: object) -> bool:
     """Tell whether a response that was returned, not raised, is a failure. For `failure_result`.
 
-    What is no HTTP response is none.
+    A 429 that says when to come back is one, too, for who doesn't hold: `hold_result` is asked
+    first. What is no HTTP response is none.
     """
-    return not is_error(response) and is_provider_failure(response)
+    sight = _sight(response)
+    return not is_error(response) and (sight.verdict == FAILURE or bool(sight.wait))
 
 
 class _Sight(NamedTuple):
@@ -102,19 +104,22 @@ def _sight(carrier: object) -> _Sight:
 
 def _look(chain: list[Any]) -> _Sight:
     """Return what the nearest error or response that says anything says."""
+    said = _NOTHING
     for place, link in enumerate(chain):
         found = None if _is_garbled(link) else status(link)
         kind = _kind(link)
-        if found is not None and (found >= _FIRST_ERROR or kind is None):
+        if found is not None and found >= _FIRST_ERROR:
             return _by_status(found, chain[place:])
         if kind is not None:
             return _Sight(found, verdict=kind)
-    return _NOTHING
+        if found is not None and said is _NOTHING:  # no error's status: some other number may be called so
+            said = _Sight(found)
+            if not is_error(link):
+                break
+    return said
 
 
 def _by_status(found: int, chain: list[Any]) -> _Sight:
-    if found < _FIRST_ERROR:
-        return _Sight(found)
     throttled = found < _FIRST_OF_SERVER and aws_code(chain[0]) in _THROTTLED
     if found < _FIRST_OF_SERVER and found not in _SERVERS_FAULT and not throttled:
         return _Sight(found, verdict=MISTAKE)
