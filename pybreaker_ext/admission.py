@@ -40,7 +40,7 @@ class CircuitAdmission(CircuitControl):
         if not self._notifier.tells_before_call:
             return permit
         try:
-            self._notifier.before_call(self, func, args, kwargs)
+            self._notifier.before_call(self, permit, func, args, kwargs)
         except BaseException:
             self._give_back_later(permit)
             raise
@@ -52,7 +52,7 @@ class CircuitAdmission(CircuitControl):
         if not self._notifier.tells_before_call:
             return permit
         try:
-            self._notifier.before_call(self, func, args, kwargs)
+            self._notifier.before_call(self, permit, func, args, kwargs)
         except BaseException:
             self._give_back_later(permit)
             raise

@@ -17,7 +17,7 @@ from pybreaker_ext.snapshot import snapshot_of
 if TYPE_CHECKING:
     from pybreaker_ext.machine import Decision
     from pybreaker_ext.snapshot import Snapshot
-    from pybreaker_ext.storage.view import View
+    from pybreaker_ext.storage.view import Permit, View
 
 logger = logging.getLogger("pybreaker_ext.listeners")
 
@@ -58,6 +58,8 @@ class Notifier:
         self.deaf_until = math.inf
         #: The `success_ignored_for` of each listener that has `success`; empty when one of them has none.
         self._deaf_times: tuple[Any, ...] = ()
+        #: What the call carries that `before_call` is told of now.
+        self.admitted: Permit | None = None
         #: What the hook is about that is running now.
         self.about: Decision | None = None
         #: Epoch, generation and state of the last record seen.
@@ -91,9 +93,10 @@ class Notifier:
 
     # The next three are one; the first two are for the path of every call.
 
-    def before_call(self, breaker: Any, func: Any, args: Any, kwargs: Any) -> None:
+    def before_call(self, breaker: Any, permit: Permit, func: Any, args: Any, kwargs: Any) -> None:
         """Call `before_call` of every listener that has it."""
         with self._lock:
+            self.admitted = permit
             for listener in tuple(breaker._listeners):  # noqa: SLF001  the property would copy them, too
                 try:
                     listener.before_call(breaker, func, *args, **kwargs)

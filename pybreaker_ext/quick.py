@@ -33,7 +33,7 @@ def protected_function(breaker: CircuitBreaker, func: Any) -> Any:
             if notifier.told is not view.seen:
                 notice_view(breaker, view)
             if notifier.tells_before_call:
-                before_call(breaker, func, args, kwargs)
+                before_call(breaker, view.permit, func, args, kwargs)
         try:
             result = func(*args, **kwargs)
         except BaseException as error:
@@ -64,7 +64,7 @@ def protected_coroutine(breaker: CircuitBreaker, func: Any) -> Any:
             if notifier.told is not view.seen:
                 notice_view(breaker, view)
             if notifier.tells_before_call:
-                before_call(breaker, func, args, kwargs)
+                before_call(breaker, view.permit, func, args, kwargs)
         try:
             result = await func(*args, **kwargs)
         except BaseException as error:

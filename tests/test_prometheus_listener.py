@@ -167,6 +167,31 @@ def test_what_a_hand_opened_is_told_apart(exposed: Exposed, listener: Prometheus
     assert exposed("holds_total", name="claude") == {"": 0}
 
 
+def test_every_probe_of_many_threads_is_counted() -> None:
+    registry = CollectorRegistry()
+    breaker = CircuitBreaker(
+        half_open_max_calls=8,
+        success_threshold=1_000_000,
+        reset_timeout=0,
+        listeners=[PrometheusListener(registry=registry)],
+        name="claude",
+    )
+    breaker.half_open()
+    ran: list[int] = []
+
+    def work() -> None:
+        for number in range(200):
+            with contextlib.suppress(ZeroDivisionError, CircuitBreakerError):
+                breaker.call(lambda number=number: (ran.append(1), 1 / (number % 5)))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert registry.get_sample_value("circuit_breaker_probes_total", {"name": "claude"}) == len(ran)
+
+
 def test_holds(exposed: Exposed, listener: PrometheusListener) -> None:
     breaker = CircuitBreaker(name="claude", hold_for=lambda _: 60, listeners=[listener])
     attempt(breaker, fail)

@@ -14,7 +14,7 @@ from pybreaker_ext.listener import CircuitBreakerListener
 from pybreaker_ext.listeners import labels
 from pybreaker_ext.listeners.reentry import inside
 from pybreaker_ext.listeners.timing import begin, end
-from pybreaker_ext.machine import CLOSED, HALF_OPEN, HOLD, OPEN
+from pybreaker_ext.machine import CLOSED, HOLD, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +113,7 @@ class MeasuringListener(CircuitBreakerListener):
     def before_call(self, cb: Any, _func: Any, /, *_args: Any, **_kwargs: Any) -> None:  # type: ignore[override]
         """Count a probe, and remember when the call began."""
         watched = self._watched(cb)
-        if watched.state == HALF_OPEN:
+        if cb._notifier.admitted.token:  # noqa: SLF001  what is told last may be of another call
             watched.series.probed()
         begin(watched)
 
