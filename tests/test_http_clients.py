@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from backend import CASES, Backend, Case, running_backend, verdict_of
-from test_http_errors import PATIENCE, QUESTION, Judging, assert_predicates, compare_table, shown
+from test_http_errors import QUESTION, Judging, assert_predicates, compare_table, patience, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,24 +29,24 @@ MODULES = {
 
 
 def ask_genai(genai: Any, url: str) -> None:
-    options = {"base_url": url, "timeout": int(PATIENCE * 1000), "retry_options": {"attempts": 1}}
+    options = {"base_url": url, "timeout": int(patience(url) * 1000), "retry_options": {"attempts": 1}}
     with genai.Client(api_key="k", http_options=options) as client:
         client.models.generate_content(model="m", contents="?")
 
 
 def ask_mistralai(mistralai: Any, url: str) -> None:
-    with mistralai.Mistral(api_key="k", server_url=url, timeout_ms=int(PATIENCE * 1000)) as client:
+    with mistralai.Mistral(api_key="k", server_url=url, timeout_ms=int(patience(url) * 1000)) as client:
         client.chat.complete(**QUESTION)
 
 
 def ask_cohere(cohere: Any, url: str) -> None:
-    client = cohere.ClientV2("k", base_url=url, timeout=PATIENCE)
+    client = cohere.ClientV2("k", base_url=url, timeout=patience(url))
     client.chat(**QUESTION, request_options={"max_retries": 0})
 
 
 def ask_botocore(boto3: Any, url: str) -> None:
     settings = importlib.import_module("botocore.config").Config(
-        connect_timeout=PATIENCE, read_timeout=PATIENCE, retries={"total_max_attempts": 1}
+        connect_timeout=patience(url), read_timeout=patience(url), retries={"total_max_attempts": 1}
     )
     secrets = {"aws_access_key_id": "k", "aws_secret_access_key": "k"}
     client = boto3.client("bedrock-runtime", "us-east-1", endpoint_url=url, config=settings, **secrets)
@@ -57,7 +57,9 @@ def ask_botocore(boto3: Any, url: str) -> None:
 
 
 def ask_litellm(litellm: Any, url: str) -> None:
-    litellm.completion("openai/m", QUESTION["messages"], api_base=url, api_key="k", timeout=PATIENCE, max_retries=0)
+    litellm.completion(
+        "openai/m", QUESTION["messages"], api_base=url, api_key="k", timeout=patience(url), max_retries=0
+    )
 
 
 CLIENTS: dict[str, Callable[[Any, str], None]] = {

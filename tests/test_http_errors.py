@@ -107,12 +107,17 @@ class Judging:
         return verdict_of(self.breaker, self.log)
 
 
+def patience(url: str) -> float:
+    """Return the seconds to wait for an answer: few only where none will come, for a busy machine is no stall."""
+    return PATIENCE if "stalls" in url else 30.0
+
+
 def ask_httpx(url: str) -> None:
-    httpx.get(url, timeout=PATIENCE).raise_for_status()
+    httpx.get(url, timeout=patience(url)).raise_for_status()
 
 
 def ask_requests(url: str) -> None:
-    with requests.get(url, timeout=PATIENCE) as response:
+    with requests.get(url, timeout=patience(url)) as response:
         response.raise_for_status()
 
 
@@ -121,15 +126,15 @@ def ask_aiohttp(url: str) -> None:
 
 
 async def ask_aiohttp_async(url: str) -> None:
-    patience = aiohttp.ClientTimeout(total=PATIENCE)
-    async with aiohttp.ClientSession(timeout=patience) as session, session.get(url) as response:
+    limit = aiohttp.ClientTimeout(total=patience(url))
+    async with aiohttp.ClientSession(timeout=limit) as session, session.get(url) as response:
         response.raise_for_status()
         await response.read()
 
 
 def ask_urllib(url: str) -> None:
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as response:  # noqa: S310  ours
+        with urllib.request.urlopen(url, timeout=patience(url)) as response:  # noqa: S310  ours
             response.read()
     except urllib.error.HTTPError as error:
         error.close()
@@ -139,17 +144,19 @@ def ask_urllib(url: str) -> None:
 def ask_urllib3(url: str) -> Any:
     """It raises for no status."""
     retries = urllib3.Retry(1, backoff_factor=0, respect_retry_after_header=False)
-    with urllib3.PoolManager(retries=retries, timeout=PATIENCE) as pool:
+    with urllib3.PoolManager(retries=retries, timeout=patience(url)) as pool:
         return pool.request("GET", url)
 
 
 def ask_openai(url: str, **settings: Any) -> None:
-    with openai.OpenAI(api_key="k", base_url=url, timeout=PATIENCE, **{"max_retries": 0, **settings}) as client:
+    with openai.OpenAI(api_key="k", base_url=url, timeout=patience(url), **{"max_retries": 0, **settings}) as client:
         client.chat.completions.create(**QUESTION)
 
 
 def ask_anthropic(url: str, **settings: Any) -> None:
-    with anthropic.Anthropic(api_key="k", base_url=url, timeout=PATIENCE, **{"max_retries": 0, **settings}) as client:
+    with anthropic.Anthropic(
+        api_key="k", base_url=url, timeout=patience(url), **{"max_retries": 0, **settings}
+    ) as client:
         client.messages.create(max_tokens=1, **QUESTION)
 
 
@@ -239,15 +246,15 @@ def test_asynchronous_clients(backend: Backend, case: Case) -> None:
     url = backend.url(case)
 
     async def ask_httpx_async() -> None:
-        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(timeout=patience(url)) as client:
             (await client.get(url)).raise_for_status()
 
     async def ask_openai_async() -> None:
-        async with openai.AsyncOpenAI(api_key="k", base_url=url, timeout=PATIENCE, max_retries=0) as client:
+        async with openai.AsyncOpenAI(api_key="k", base_url=url, timeout=patience(url), max_retries=0) as client:
             await client.chat.completions.create(**QUESTION)
 
     async def ask_anthropic_async() -> None:
-        async with anthropic.AsyncAnthropic(api_key="k", base_url=url, timeout=PATIENCE, max_retries=0) as client:
+        async with anthropic.AsyncAnthropic(api_key="k", base_url=url, timeout=patience(url), max_retries=0) as client:
             await client.messages.create(max_tokens=1, **QUESTION)
 
     async def main() -> None:
@@ -268,7 +275,7 @@ def test_responses_that_are_returned_and_not_raised(backend: Backend, case: Case
             return response
 
     def ask_with_requests() -> Any:
-        with requests.get(url, timeout=PATIENCE) as response:
+        with requests.get(url, timeout=patience(url)) as response:
             return response
 
     for ask in (lambda: httpx.get(url), ask_with_requests):
@@ -482,14 +489,19 @@ def test_retries_that_urllib3_has_given_up(backend: Backend) -> None:
     with requests.Session() as session:
         session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retries))
         with pytest.raises(requests.exceptions.RetryError) as caught_by_requests:
-            session.get(url, timeout=PATIENCE)
+            session.get(url, timeout=patience(url))
     assert is_provider_failure(caught_by_requests.value)
 
 
 @pytest.mark.parametrize("module", [openai, anthropic])
 def test_an_error_event_in_a_stream_is_a_failure(backend: Backend, module: Any) -> None:
     """Anthropic's error then has the status 200 that the stream began with, OpenAI's none."""
-    settings: Any = {"api_key": "k", "base_url": backend.url(EVENT), "max_retries": 0, "timeout": PATIENCE}
+    settings: Any = {
+        "api_key": "k",
+        "base_url": backend.url(EVENT),
+        "max_retries": 0,
+        "timeout": patience(backend.url(EVENT)),
+    }
 
     def read() -> None:
         if module is openai:
