@@ -71,7 +71,8 @@ class Judge:
             return Outcome("neutral", error)
         try:
             return self._exception(error, is_system_error)
-        except Exception:
+        except Exception as fault:
+            fault.__context__ = None  # the call's own error, whose text nobody has redacted
             logger.exception("A rule failed to judge %s, which counts as a failure", type(error).__name__)
             return Outcome("failure", error)
 

@@ -643,3 +643,16 @@ def test_a_subclass_of_the_error_has_its_own_message() -> None:
             super().__init__(f"code {code}")
 
     assert str(MyError(5)) == "code 5"
+
+
+def test_the_calls_own_error_is_not_in_the_log_behind_a_rules(caplog: pytest.LogCaptureFixture) -> None:
+    def rule(error: BaseException) -> bool:
+        raise LookupError
+
+    def backend() -> None:
+        raise ValueError("my prompt")
+
+    with pytest.raises(ValueError, match="my prompt"):
+        CircuitBreaker(ignore=[rule]).call(backend)
+    assert "LookupError" in caplog.text
+    assert "my prompt" not in caplog.text
