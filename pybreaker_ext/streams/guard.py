@@ -160,8 +160,13 @@ def _failed(course: Course, error: BaseException) -> None:
 
 
 async def _failed_async(course: Course, error: BaseException) -> None:
-    if not course.settled:
-        await course.breaker._failed_as_async(course.permit, error, course.outcome(error))
+    if course.settled:
+        return
+    outcome = course.outcome(error)
+    if isinstance(error, GeneratorExit):  # closing waits until the place is free; only cancellation must not wait
+        await course.breaker._settle_async(course.permit, outcome)
+    else:
+        await course.breaker._failed_as_async(course.permit, error, outcome)
 
 
 def _ended(course: Course, outcome: Outcome) -> None:

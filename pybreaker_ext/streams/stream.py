@@ -183,6 +183,22 @@ class EitherStream(Generic[T]):
         """Return the next chunk."""
         return self._asynchronous.__anext__()
 
+    def send(self, value: Any) -> T:
+        """Send a value into the generator that the function returned, and return the next chunk."""
+        return self._plain.send(value)
+
+    def throw(self, error: BaseException) -> T:
+        """Throw an error into the generator that the function returned, and return the next chunk."""
+        return self._plain.throw(error)
+
+    def asend(self, value: Any) -> Any:
+        """Send a value into the generator that the function returned, and return the next chunk."""
+        return self._asynchronous.asend(value)
+
+    def athrow(self, error: BaseException) -> Any:
+        """Throw an error into the generator that the function returned, and return the next chunk."""
+        return self._asynchronous.athrow(error)
+
     def close(self) -> Any:
         """Stop early, which is neutral, and close the underlying stream; in asyncio, await what is returned."""
         if self._course.begun == ASYNC:
