@@ -121,19 +121,13 @@ class StreamBackend:
             return
         connection.sendall(HEAD)
         what, _, when = case.partition("-")
-        if not when:
-            for part in (*provider.start(), *map(provider.chunk, range(CHUNKS))):
-                _send(connection, part)
-        if what == "whole":
-            for part in provider.end():
-                _send(connection, part)
-        elif what == "error":
-            _send(connection, provider.error())
-        elif what == "malformed":
-            _send(connection, provider.chunk(0)[:-20] + b"\n\n")
-        elif what == "reset":
+        before = [] if when else [*provider.start(), *map(provider.chunk, range(CHUNKS))]
+        after = {"whole": provider.end(), "error": [provider.error()], "malformed": [provider.chunk(0)[:-20] + b"\n\n"]}
+        for part in (*before, *after.get(what, ())):
+            _send(connection, part)
+        if what == "reset":
             _reset(connection)
-        if what in ("whole", "error", "cut", "malformed"):
+        elif what not in ("broken", "stall"):
             connection.sendall(b"0\r\n\r\n")
         if what != "stall":
             connection.shutdown(socket.SHUT_WR)
