@@ -171,7 +171,7 @@ def substitution(request: pytest.FixtureRequest, page: Path) -> Callable[[str], 
     server: servers.RedisServer = request.getfixturevalue("redis_server")
 
     def substitute(text: str) -> str:
-        text = text.replace("redis://localhost:6379/0", server.url)
+        text = text.replace("redis://localhost:6379/0", server.patient_url)
         text = text.replace("redis.Redis()", f"redis.Redis(host='127.0.0.1', port={server.port})")
         assert ":6379" not in text
         return text

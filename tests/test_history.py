@@ -198,7 +198,7 @@ def test_a_storage_that_keeps_none() -> None:
 
 
 def test_by_name(redis_server: servers.RedisServer) -> None:
-    with CircuitBreakerRegistry(redis_server.url, history=1, worker="me") as registry:
+    with CircuitBreakerRegistry(redis_server.patient_url, history=1, worker="me") as registry:
         breaker = registry.get("claude")
         breaker.open()
         breaker.close()
@@ -208,7 +208,7 @@ def test_by_name(redis_server: servers.RedisServer) -> None:
 def test_a_fork_has_a_name_of_its_own(redis_server: servers.RedisServer) -> None:
     from test_forks import in_child  # noqa: PLC0415
 
-    with CircuitBreakerRegistry(redis_server.url) as registry:
+    with CircuitBreakerRegistry(redis_server.patient_url) as registry:
         breaker = registry.get("claude")
         breaker.open()
         in_child(breaker.close)
@@ -220,7 +220,7 @@ def test_a_fork_has_a_name_of_its_own(redis_server: servers.RedisServer) -> None
 
 def test_while_the_store_is_away_it_is_this_processs_own() -> None:
     with servers.running_redis() as server:
-        with CircuitBreakerRegistry(server.url, max_staleness=0.0, fail_max=1) as registry:
+        with CircuitBreakerRegistry(server.patient_url, max_staleness=0.0, fail_max=1) as registry:
             breaker = registry.get("claude")
             breaker.open()
             server.kill()
@@ -336,7 +336,7 @@ except CircuitBreakerError:
 
 
 def test_one_trip_of_eight_workers_is_one_entry_and_each_tells_it_once(redis_server: servers.RedisServer) -> None:
-    command = [sys.executable, "-c", WORKER, redis_server.url]
+    command = [sys.executable, "-c", WORKER, redis_server.patient_url]
     workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     try:
         for worker in workers:
@@ -346,7 +346,7 @@ def test_one_trip_of_eight_workers_is_one_entry_and_each_tells_it_once(redis_ser
             assert worker.stdin is not None
             worker.stdin.write("\n")
             worker.stdin.flush()
-        with CircuitBreakerRegistry(redis_server.url) as registry:
+        with CircuitBreakerRegistry(redis_server.patient_url) as registry:
             breaker = registry.get("claude")
             from fleet import until  # noqa: PLC0415
 

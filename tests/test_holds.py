@@ -29,7 +29,7 @@ class BackendError(Exception):
 @pytest.fixture(params=["sqlite", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "redis":
-        return str(request.getfixturevalue("redis_server").url)
+        return str(request.getfixturevalue("redis_server").patient_url)
     return f"sqlite:///{tmp_path}/circuits.db"
 
 
