@@ -128,6 +128,11 @@ def test_words_count_only_where_a_client_says_them(text: str | None) -> None:
     assert is_client_error(known) == (text is not None and text.startswith("Missing"))
 
 
+def test_cohere_says_it_in_a_body() -> None:
+    for body, expected in [("The client must be instantiated with a token", True), ("no", False), (None, False)]:
+        assert is_client_error(error_of("cohere.core.api_error", "ApiError", body=body)) == expected
+
+
 def chained(*errors: BaseException) -> BaseException:
     for outer, inner in itertools.pairwise(errors):
         outer.__cause__ = inner
@@ -190,11 +195,28 @@ def test_too_many_redirects_have_no_status() -> None:
         json.JSONDecodeError("Expecting value", "<html>", 0),
         requests.exceptions.JSONDecodeError("Expecting value", "<html>", 0),
         error_of("pybreaker_ext.errors", "IncompleteStreamError"),
+        error_of("aiohttp.client_exceptions", "ContentTypeError", status=200),
+        error_of("google.genai.errors", "UnknownApiResponseError"),
+        error_of("mistralai.client.errors", "MistralError", status_code=200),
     ],
     ids=lambda error: type(error).__name__,
 )
 def test_answers_that_are_none(error: Exception) -> None:
     assert (is_provider_failure(error), is_client_error(error)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "failed"),
+    [
+        ("json.decoder", "JSONDecodeError", True),
+        ("pybreaker_ext.errors", "IncompleteStreamError", True),
+        ("openai", "APIConnectionError", False),
+    ],
+)
+def test_what_was_being_handled_counts_for_clients_only(module: str, name: str, *, failed: bool) -> None:
+    error = error_of(module, name)
+    error.__context__ = httpx.UnsupportedProtocol("nope")
+    assert (is_provider_failure(error), is_client_error(error)) == (failed, not failed)
 
 
 def test_a_redirect_to_nowhere_is_the_servers_fault() -> None:

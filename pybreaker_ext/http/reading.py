@@ -38,7 +38,8 @@ def read(carrier: object, name: str) -> Any:
 def paths(carrier: object) -> Iterator[Sequence[Any]]:
     """Yield the ways from an error to what it comes from, the nearest first; of a response only itself.
 
-    There is one way, but one for each of its errors through an exception group.
+    There is one way, but one for each of its errors through an exception group. What goes in a circle
+    is followed for as long as the rest.
     """
     return islice(_paths(carrier, ()), MAX_PATHS)
 
@@ -84,15 +85,11 @@ def is_error(link: object) -> bool:
 
 def _paths(link: Any, behind: tuple[Any, ...]) -> Iterator[Sequence[Any]]:
     path = (*behind, link)
-    further = [] if len(path) == MAX_LINKS else [found for found in _origins(link) if not _is_among(found, path)]
+    further = [] if len(path) == MAX_LINKS else _origins(link)
     if not further:
         yield path
     for found in further:
         yield from _paths(found, path)
-
-
-def _is_among(link: object, path: Sequence[Any]) -> bool:
-    return any(link is each for each in path)
 
 
 def _origins(link: object) -> list[Any]:
@@ -104,7 +101,7 @@ def _origins(link: object) -> list[Any]:
     if not is_error(link):
         return []
     if issubclass(type(link), BaseExceptionGroup):
-        return list(islice(filter(is_error, read(link, "exceptions") or ()), MAX_PATHS))
+        return list(islice(read(link, "exceptions"), MAX_PATHS))
     names = ["reason", "__cause__"]  # urllib3 and urllib have a reason, which may be an error
     if is_clients(type(link)) and not read(link, "__suppress_context__"):
         names.append("__context__")

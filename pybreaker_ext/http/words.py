@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from pybreaker_ext.http.classes import root_of
-from pybreaker_ext.http.reading import is_error, read
+from pybreaker_ext.http.reading import read
 
 #: urllib3, and requests with it, about a status that came too often.
 _TOO_MANY: Final = re.compile(r"too many ([1-5][0-9]{2}) error responses")
@@ -43,7 +43,7 @@ def tells_refusal(link: object) -> bool:
 
 def _name(link: Any) -> tuple[str, str]:
     cls: Any = type(link)
-    return (root_of(cls), cls.__name__) if is_error(link) else ("", "")
+    return root_of(cls), cls.__name__
 
 
 def _text(link: object) -> str:
