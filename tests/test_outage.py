@@ -356,6 +356,34 @@ class TestRedisAway:
         self.back(breaker)
         assert outcome(breaker, int) == "ok"
 
+    @pytest.fixture
+    def holding(self, breaker: CircuitBreaker) -> CircuitBreaker:
+        """Another one of the same circuit, whose failures are holds."""
+        return strict(hold_for=lambda _: 600, state_storage=breaker._state_storage)
+
+    def test_a_hold_from_before_is_forgotten_meanwhile_and_rules_again(
+        self, server: servers.RedisServer, holding: CircuitBreaker
+    ) -> None:
+        assert [outcome(holding, f) for f in (fail, int)] == ["failed", "rejected"]
+        server.pause()
+        assert [outcome(holding, f) for f in (int, int)] == ["ok", "ok"]
+        server.resume()
+        self.back(holding)
+        look = holding.snapshot()
+        assert (look.state, look.reason, outcome(holding, int)) == ("open", "hold", "rejected")
+        assert 0 < look.retry_after <= 600
+
+    def test_a_hold_that_is_told_meanwhile_ends_with_it(
+        self, server: servers.RedisServer, holding: CircuitBreaker
+    ) -> None:
+        outcome(holding, int)
+        server.pause()
+        assert [outcome(holding, f) for f in (fail, int)] == ["failed", "rejected"]
+        assert (holding.snapshot().reason, holding.snapshot().shared) == ("hold", False)
+        server.resume()
+        self.back(holding)
+        assert (holding.current_state, outcome(holding, int)) == ("closed", "ok")
+
     def test_dead_from_the_beginning(self) -> None:
         client = redis.Redis(port=servers.free_port(), retry=Retry(NoBackoff(), 0))
         breaker = strict(fail_max=1, state_storage=CircuitRedisStorage("closed", client))
