@@ -44,6 +44,9 @@ ALLOWED = {
     "config": {"config_file", "durations", "names", "policies", "settings", "storage", "tables"},
     "registry": STORAGES | {"breaker", "config", "environment", "given", "names", "settings", "tables"},
     "factory": {"environment", "forks", "registry"},
+    "cancelling": set(),
+    "ended": {"errors", "http", "machine", "quick"},
+    "retry": {"breaker", "cancelling", "ended", "forks", "kinds", "machine", "outcome", "settings"},
     "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "quick", "settings", "streams"},
 }
 
@@ -53,6 +56,7 @@ EXTRAS = {
     "config_yaml": {"yaml"},
     "listeners.opentelemetry": {"opentelemetry"},
     "listeners.prometheus": {"prometheus_client"},
+    "retry.loop": {"tenacity"},
 }
 
 
