@@ -17,7 +17,7 @@ from pybreaker_ext.errors import NO_PERMIT, STILL_OPEN, TRIAL_FAILED, TRIPPED, C
 from pybreaker_ext.machine import CLOSED, FAILURES, HALF_OPEN, OPEN, REJECTED, Decision, Event, Record
 from pybreaker_ext.outcome import NEUTRAL, SUCCESS, Judge, Outcome, matches
 from pybreaker_ext.snapshot import in_seconds
-from pybreaker_ext.storage.cancellation import in_background, in_loop
+from pybreaker_ext.storage.cancellation import unawaited
 from pybreaker_ext.storage.view import Permit
 from pybreaker_ext.tokens import tokens
 
@@ -144,8 +144,7 @@ class CircuitAdmission(CircuitControl):
         Raises:
             CircuitBreakerError: The error opened the circuit, and `throw_new_error_on_trip` is set.
         """
-        decision = self._settle(permit, self._judge.error(error, self.is_system_error))
-        self._raise_if_tripped(decision, error)
+        self._failed_as(permit, error, self._judge.error(error, self.is_system_error))
 
     async def _failed_async(self, permit: Permit, error: BaseException) -> None:
         """Report a call that raised.
@@ -153,12 +152,19 @@ class CircuitAdmission(CircuitControl):
         Raises:
             CircuitBreakerError: The error opened the circuit, and `throw_new_error_on_trip` is set.
         """
+        await self._failed_as_async(permit, error, self._judge.error(error, self.is_system_error))
+
+    def _failed_as(self, permit: Permit, error: BaseException, outcome: Outcome) -> None:
+        """Report a call that raised, and what that means."""
+        self._raise_if_tripped(self._settle(permit, outcome), error)
+
+    async def _failed_as_async(self, permit: Permit, error: BaseException, outcome: Outcome) -> None:
+        """Report a call that raised, and what that means."""
         if not isinstance(error, Exception):  # cancelled, or closed: nobody may be kept waiting
             self._give_back_later(permit)
             self._notifier.tell(self, "neutral", error)
             return
-        decision = await self._settle_async(permit, self._judge.error(error, self.is_system_error))
-        self._raise_if_tripped(decision, error)
+        self._raise_if_tripped(await self._settle_async(permit, outcome), error)
 
     def _give_back(self, permit: Permit) -> None:
         """Return a permit that was not used; listeners are told nothing."""
@@ -172,10 +178,12 @@ class CircuitAdmission(CircuitControl):
 
     def _give_back_later(self, permit: Permit) -> None:
         """Return a permit without waiting for the store when an event loop is running."""
-        if permit.token and not in_loop():
-            self._give_back(permit)
-        elif permit.token:
-            in_background(self._store, _report(permit, NEUTRAL), self._policy)
+        if permit.token:
+            unawaited(self._store, _report(permit, NEUTRAL), self._policy)
+
+    def _renew(self, permit: Permit) -> None:
+        """Renew a probe's lease, without waiting for the store when an event loop is running."""
+        unawaited(self._store, Event("renew", permit.token, permit.generation, epoch=permit.epoch), self._policy)
 
     def _settle(self, permit: Permit, outcome: Outcome) -> Decision | None:
         """Report an outcome and tell the listeners; None when there was nothing to report."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 from inspect import isawaitable
-from types import CoroutineType, GeneratorType
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from pybreaker_ext import settings
-from pybreaker_ext.admission import CircuitAdmission
 from pybreaker_ext.block import Block
 from pybreaker_ext.kinds import ASYNC_GENERATOR, COROUTINE, GENERATOR, PLAIN, kind_of
 from pybreaker_ext.outcome import Judge
 from pybreaker_ext.quick import DEFERRED, protected_coroutine, protected_function
-from pybreaker_ext.streams import guarded
+from pybreaker_ext.streaming import CircuitStreams
+from pybreaker_ext.streams.rules import NAMES, NO_RULES, checked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -24,7 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(CircuitAdmission):
+class CircuitBreaker(CircuitStreams):
     """Stops calls to a backend that keeps failing, and lets a few probes find out when it is well.
 
     All workers that use the same storage share one circuit. No lock, transaction or script is
@@ -119,12 +119,11 @@ class CircuitBreaker(CircuitAdmission):
 
         Returns:
             What `func` returns. From `call`, a coroutine function, or one that returns a coroutine,
-            gives an awaitable. A generator function, or one that returns a generator, gives a
-            guarded generator. Both are admitted when they begin to run and count when they have ended.
+            gives an awaitable. A function that makes or returns a generator, of either kind, gives a
+            guarded one. All are admitted when they begin to run and count when they have ended.
 
         Raises:
             CircuitBreakerError: The call was rejected, or its failure has opened the circuit.
-            TypeError: `func` is an async generator function, or returns an async generator.
         """
         kind = kind_of(func)
         if kind is not PLAIN:
@@ -167,12 +166,11 @@ class CircuitBreaker(CircuitAdmission):
 
         Returns:
             What `func` returns. From `call`, a coroutine function, or one that returns a coroutine,
-            gives an awaitable. A generator function, or one that returns a generator, gives a
-            guarded generator. Both are admitted when they begin to run and count when they have ended.
+            gives an awaitable. A function that makes or returns a generator, of either kind, gives a
+            guarded one. All are admitted when they begin to run and count when they have ended.
 
         Raises:
             CircuitBreakerError: The call was rejected, or its failure has opened the circuit.
-            TypeError: `func` is an async generator function, or returns an async generator.
         """
         kind = kind_of(func)
         if kind is GENERATOR or kind is ASYNC_GENERATOR:
@@ -213,37 +211,61 @@ class CircuitBreaker(CircuitAdmission):
     def __call__(self, func: Callable[P, R], /) -> Callable[P, R]: ...
 
     @overload
-    def __call__(self, /, **options: bool) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def __call__(
+        self,
+        /,
+        *,
+        first_chunk_timeout: float | None = None,
+        chunk_timeout: float | None = None,
+        complete: Callable[[Any], Any] | None = None,
+        failure_chunk: Callable[[Any], Any] | None = None,
+        **options: bool,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
-    def __call__(self, func: Any = None, /, **options: bool) -> Any:
-        """Protect a function: `@breaker` or `@breaker()`."""
+    def __call__(self, func: Any = None, /, **options: Any) -> Any:
+        """Protect a function: `@breaker` or `@breaker()`.
+
+        With any of the arguments of `stream`, the function's results are streams, guarded as by `stream`.
+
+        Raises:
+            TypeError: `func` is nothing that can be called, an argument is unknown or of the wrong type.
+            ValueError: A time-out isn't above 0 and finite.
+        """
         call_async = options.pop("__pybreaker_call_async", False)
-        if options:
-            message = f"the decorator takes no argument {next(iter(options))!r}"
+        unknown = options.keys() - NAMES
+        if unknown:
+            message = f"the decorator takes no argument {min(unknown)!r}, only {', '.join(sorted(NAMES))}"
             raise TypeError(message)
         protect = self._protected_for_tornado if call_async else self.protect
+        if options:
+            rules = checked(**options)
+            protect = functools.partial(self._protected, protect=lambda func: self._protected_stream(func, rules))
         return protect if func is None else protect(func)
 
     def protect(self, func: Callable[P, R]) -> Callable[P, R]:
         """Return `func` protected by this breaker, with its own signature.
 
         Raises:
-            TypeError: `func` is nothing that can be called, or an async generator function.
+            TypeError: `func` is nothing that can be called.
         """
+        protected: Callable[P, R] = self._protected(func, self._protect)
+        return protected
+
+    def _protected(self, func: Any, protect: Callable[[Any], Any]) -> Any:
         if isinstance(func, (staticmethod, classmethod)):
-            return cast("Callable[P, R]", type(func)(self.protect(func.__func__)))
+            return type(func)(self._protected(func.__func__, protect))
         if not callable(func):
             message = f"only a function can be protected, not {func!r}"
             raise TypeError(message)
-        kind = kind_of(func)
-        if kind is GENERATOR:
-            return cast("Callable[P, R]", self._protected_generator(func))
-        if kind is COROUTINE:
-            return cast("Callable[P, R]", self._protected_coroutine(func))
-        if kind is ASYNC_GENERATOR:
-            raise _not_yet(func)
+        return protect(func)
 
-        return cast("Callable[P, R]", self._protected_plain(func))
+    def _protect(self, func: Any) -> Any:
+        kind = kind_of(func)
+        if kind is PLAIN:
+            return self._protected_plain(func)
+        if kind is COROUTINE:
+            return self._protected_coroutine(func)
+        return self._protected_stream(func, NO_RULES)
 
     def _protected_plain(self, func: Any) -> Any:
         if type(self).call is CircuitBreaker.call and not self._judge.judges_results:
@@ -274,34 +296,18 @@ class CircuitBreaker(CircuitAdmission):
 
         return protected
 
-    def _protected_generator(self, func: Any) -> Any:
-        @functools.wraps(func)
-        def protected(*args: Any, **kwargs: Any) -> Any:
-            return (yield from self._guard(func, args, kwargs))
-
-        return protected
-
-    def _guard(self, func: Any, args: Any, kwargs: Any) -> Any:
-        return guarded(self, lambda: self._ask(func, args, kwargs), lambda: func(*args, **kwargs))
-
     def _deferred(self, kind: str, func: Any, args: Any, kwargs: Any) -> Any:
         """Return what runs `func` later, when somebody iterates or awaits it."""
-        if kind is GENERATOR:
-            return self._guard(func, args, kwargs)
         if kind is COROUTINE:
             return self.call_async(func, *args, **kwargs)
-        raise _not_yet(func)
+        return self._protected_stream(func, NO_RULES)(*args, **kwargs)
 
     def _guard_result(self, result: Any) -> Any:
         """Guard a generator or coroutine that came out of a call.
 
         Nobody knows whether it will ever run, so the call's permit is given back until then.
         """
-        if type(result) is GeneratorType:
-            return guarded(self, self._admitted, lambda: result)
-        if type(result) is CoroutineType:
-            return self._awaited(result)
-        raise _not_yet(result)
+        return self._awaited(result) if type(result) is CoroutineType else self._guarded_result(result)
 
     async def _awaited(self, coroutine: Any) -> Any:
         try:
@@ -316,7 +322,3 @@ class CircuitBreaker(CircuitAdmission):
             raise
         await self._ended_async(permit, result)
         return result
-
-
-def _not_yet(func: Any) -> TypeError:
-    return TypeError(f"{func!r} is an async generator or makes one, which is not supported yet")

@@ -67,6 +67,13 @@ class FailedResult(Exception):  # noqa: N818  named for what it holds; it is nev
         self.result = result
 
 
+class IncompleteStreamError(Exception):
+    """The stream ended before its answer was complete."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
 class StoreBusyError(Exception):
     """All of the user's own connections are in use. Stays inside the package; the store isn't away."""
 

@@ -1,113 +1,143 @@
-"""The same story told to threads and to asyncio, on a clock that only sleeping turns."""
+"""One story for both colours: a stream is consumed by `next` or, in an event loop, by `anext`."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+
+#: What a step of a stream may be, besides a chunk: an error that is raised.
+ENDED = "ended"
 
 
-class Time:
-    """A clock, and sleepers that turn it."""
+class Source:
+    """A stream that yields chunks and raises errors as told, and notes what happens to it."""
 
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.slept: list[float] = []
-        #: Called while somebody sleeps.
-        self.meanwhile: Callable[[], None] = lambda: None
+    def __init__(self, *steps: Any, returns: Any = None) -> None:
+        self.steps = steps
+        self.returns = returns
+        self.got: list[Any] = []
+        self.calls = 0
+        self.closed = 0
 
-    def __call__(self) -> float:
-        return self.now
+    def plain(self, *_args: Any) -> Any:
+        self.calls += 1
+        try:
+            for step in self.steps:
+                if isinstance(step, BaseException):
+                    raise step
+                self.got.append((yield step))
+            return self.returns
+        finally:
+            self.closed += 1
 
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(round(seconds, 6))
-        self.meanwhile()
-        self.now += seconds
-
-    async def sleep_async(self, seconds: float) -> None:
-        self.sleep(seconds)
-        await asyncio.sleep(0)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"clock": self, "sleep": self.sleep, "sleep_async": self.sleep_async}
+    async def asynchronous(self, *_args: Any) -> Any:
+        self.calls += 1
+        try:
+            for step in self.steps:
+                if isinstance(step, BaseException):
+                    raise step
+                self.got.append((yield step))
+        finally:
+            self.closed += 1
 
 
 class Threads:
-    """Functions are functions."""
+    """`for`, `with`, `next`."""
 
     name = "threads"
 
-    def function(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `func` in this colour."""
-        return func
+    def run(self, story: Coroutine[Any, Any, Any]) -> Any:
+        """Run it to its end outside of any event loop: it has nothing to wait for."""
+        try:
+            story.send(None)
+        except StopIteration as end:
+            return end.value
+        story.close()
+        raise AssertionError("it waits")
 
-    def run(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Return what a call of this colour comes to."""
-        return call(*args)
+    def function(self, source: Source) -> Callable[..., Any]:
+        return source.plain
+
+    async def next(self, stream: Any) -> Any:
+        try:
+            return next(stream)
+        except StopIteration:
+            return ENDED
+
+    async def send(self, stream: Any, value: Any) -> Any:
+        return stream.send(value)
+
+    async def throw(self, stream: Any, error: BaseException) -> Any:
+        return stream.throw(error)
+
+    async def close(self, stream: Any) -> None:
+        stream.close()
+
+    async def all(self, stream: Any) -> list[Any]:
+        return list(stream)
+
+    async def leave_block(self, stream: Any, error: BaseException | None = None) -> None:
+        """Take one chunk in a `with` block, and leave it."""
+        with stream as entered:
+            next(entered)
+            if error is not None:
+                raise error
+
+    def returning(self, found: Any) -> Callable[..., Any]:
+        return lambda *_args: found
+
+    async def call(self, breaker: Any, function: Callable[[], Any]) -> Any:
+        return breaker.call(function)
 
 
-class Asyncio:
-    """Functions are coroutine functions, and calls are awaited."""
+class Loop:
+    """`async for`, `async with`, `anext`."""
 
     name = "asyncio"
 
-    def function(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        async def coroutine_function(*args: Any, **kwargs: Any) -> Any:
-            await asyncio.sleep(0)
-            return func(*args, **kwargs)
+    def run(self, story: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run(story)
 
-        return coroutine_function
+    def function(self, source: Source) -> Callable[..., Any]:
+        return source.asynchronous
 
-    def run(self, call: Callable[..., Any], *args: Any) -> Any:
-        async def main() -> Any:
-            return await call(*args)
+    async def next(self, stream: Any) -> Any:
+        return await anext(stream, ENDED)
 
-        return asyncio.run(main())
+    async def send(self, stream: Any, value: Any) -> Any:
+        return await stream.asend(value)
 
+    async def throw(self, stream: Any, error: BaseException) -> Any:
+        return await stream.athrow(error)
 
-class AsyncioByLambda(Asyncio):
-    """Functions are plain ones that return coroutines."""
+    async def close(self, stream: Any) -> None:
+        await stream.aclose()
 
-    name = "asyncio, by lambda"
+    async def all(self, stream: Any) -> list[Any]:
+        return [chunk async for chunk in stream]
 
-    def function(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        coroutine_function = super().function(func)
-        return lambda *args, **kwargs: coroutine_function(*args, **kwargs)
+    async def leave_block(self, stream: Any, error: BaseException | None = None) -> None:
+        """Take one chunk in an `async with` block, and leave it."""
+        async with stream as entered:
+            await anext(entered)
+            if error is not None:
+                raise error
 
+    def returning(self, found: Any) -> Callable[..., Any]:
+        async def function(*_args: Any) -> Any:
+            return await found if inspect.isawaitable(found) else found
 
-COLOURS = (Threads(), Asyncio())
-ALL_COLOURS = (*COLOURS, AsyncioByLambda())
+        return function
 
+    async def call(self, breaker: Any, function: Callable[[], Any]) -> Any:
+        async def call() -> Any:
+            return function()
 
-def name_of(colour: Any) -> str:
-    return str(colour.name)
-
-
-class Backend:
-    """A function that returns or raises what it is given, one after the other; the last one again and again."""
-
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
-        self.calls = 0
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        del args, kwargs
-        answer = self.answers[min(self.calls, len(self.answers) - 1)]
-        self.calls += 1
-        if callable(answer) and not isinstance(answer, type):
-            answer = answer()
-        if isinstance(answer, BaseException) or (isinstance(answer, type) and issubclass(answer, BaseException)):
-            raise answer
-        return answer
+        return await breaker.call_async(call)
 
 
-class StatusError(Exception):
-    """What a client raises; with headers as `pybreaker_ext.http` reads them."""
-
-    def __init__(self, status: int, wait: float | None = None) -> None:
-        super().__init__(status)
-        self.status_code = status
-        self.headers = {} if wait is None else {"Retry-After": str(wait)}
+COLOURS = (Threads(), Loop())

@@ -19,7 +19,6 @@ ALLOWED = {
     "forks": set(),
     "kinds": set(),
     "quick": set(),
-    "streams": set(),
     "outcome": {"errors"},
     "settings": {"machine"},
     "snapshot": {"machine"},
@@ -44,10 +43,12 @@ ALLOWED = {
     "config": {"config_file", "durations", "names", "policies", "settings", "storage", "tables"},
     "registry": STORAGES | {"breaker", "config", "environment", "given", "names", "settings", "tables"},
     "factory": {"environment", "forks", "registry"},
+    "streams": {"errors", "forks", "outcome", "settings"},
+    "streaming": {"admission", "kinds", "streams"},
     "cancelling": set(),
     "ended": {"errors", "http", "machine", "quick"},
     "retry": {"breaker", "cancelling", "ended", "forks", "kinds", "machine", "outcome", "settings"},
-    "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "quick", "settings", "streams"},
+    "breaker": STORAGES | {"block", "kinds", "outcome", "quick", "settings", "streaming", "streams"},
 }
 
 #: What an extra brings, and the module that is imported only by who has it.

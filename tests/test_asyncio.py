@@ -285,21 +285,25 @@ class TestForms:
             ("success", "mine"),
         ]
 
-    def test_async_generators_are_refused_for_now(self, make: Any) -> None:
-        breaker = make()
+    def test_async_generators_that_come_out_are_guarded(self, make: Any) -> None:
+        breaker = make(fail_max=1)
 
-        async def stream() -> AsyncIterator[int]:
+        async def numbers() -> AsyncIterator[int]:
             yield 1
-
-        with pytest.raises(TypeError, match="an async generator"):
-            breaker(stream)
+            raise BackendError
 
         async def main() -> None:
-            for call in (stream, lambda: stream()):
-                with pytest.raises(TypeError, match="an async generator"):
-                    await breaker.call_async(call)
-            with pytest.raises(TypeError, match="an async generator"):
-                breaker.call(lambda: stream())
+            for guarded in (
+                breaker(numbers)(),
+                breaker.call(numbers),
+                breaker.call(lambda: numbers()),
+                await breaker.call_async(numbers),
+                await breaker.call_async(lambda: numbers()),
+            ):
+                await breaker.close_async()
+                assert await anext(guarded) == 1
+                with pytest.raises(CircuitBreakerError):
+                    await anext(guarded)
 
         asyncio.run(main())
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tenacity
-from colours import ALL_COLOURS, COLOURS, Backend, StatusError, Time, name_of
+from around import ALL_COLOURS, COLOURS, Backend, StatusError, Time, name_of
 
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, FailedResult, policies
 from pybreaker_ext.http import is_client_error, retry_after

@@ -56,6 +56,14 @@ def in_background(storage: Storage, event: Event, policy: Policy) -> None:
         _in_thread(storage, event, policy)
 
 
+def unawaited(storage: Storage, event: Event, policy: Policy) -> None:
+    """Apply the event; when an event loop is running, without waiting for it."""
+    if in_loop():
+        in_background(storage, event, policy)
+    else:
+        storage.apply(event, policy)
+
+
 def in_loop() -> bool:
     """Tell whether this thread is running an event loop."""
     try:

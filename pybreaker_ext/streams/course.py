@@ -1,0 +1,195 @@
+"""One stream from its ask to its end: what is known of it, and what that means. Nothing here waits."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from pybreaker_ext.errors import FailedResult, IncompleteStreamError
+from pybreaker_ext.outcome import SUCCESS, Outcome
+from pybreaker_ext.streams.rules import NO_RULES, Rules
+
+if TYPE_CHECKING:
+    from pybreaker_ext.storage.view import Permit
+    from pybreaker_ext.streaming import CircuitStreams
+
+logger = logging.getLogger("pybreaker_ext.streams")
+
+#: A lease is renewed so many times while it would last.
+RENEWALS: Final = 3
+
+#: The two colours.
+SYNC: Final = "sync"
+ASYNC: Final = "async"
+
+_NO_CHUNK: Final = object()
+_FAULT: Final = "A rule failed to judge a stream, which counts as a failure"
+
+
+class Course:
+    """One stream.
+
+    Args:
+        breaker: Through which it goes.
+        func: The function that returns it.
+        args: The function's arguments.
+        kwargs: The function's keyword arguments.
+        rules: What is asked of it.
+        made: What the function has returned already.
+    """
+
+    __slots__ = (
+        "_began",
+        "_last",
+        "_renew_at",
+        "_verdict",
+        "args",
+        "begun",
+        "breaker",
+        "func",
+        "kwargs",
+        "made",
+        "permit",
+        "rules",
+        "settled",
+        "source",
+    )
+
+    permit: Permit
+
+    def __init__(
+        self,
+        breaker: CircuitStreams,
+        func: Any,
+        args: Any,
+        kwargs: Any,
+        rules: Rules = NO_RULES,
+        made: Any = None,
+    ) -> None:
+        self.breaker = breaker
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+        self.rules = rules
+        self.made = made
+        #: How it is iterated: `SYNC`, `ASYNC` or not yet.
+        self.begun = ""
+        #: What the function returned, or what its context manager gave.
+        self.source: Any = None
+        #: Whether its outcome was reported.
+        self.settled = False
+        self._began = 0.0
+        self._renew_at = math.inf
+        self._last: Any = _NO_CHUNK
+        #: An error that nobody need judge, and what it is.
+        self._verdict: tuple[BaseException, str] | None = None
+
+    def begin(self, colour: str) -> None:
+        """Note that it is iterated.
+
+        Raises:
+            RuntimeError: It was before.
+        """
+        if self.begun:
+            message = "a stream can be iterated once; call the function again for another one"
+            raise RuntimeError(message)
+        self.begun = colour
+        if self.rules.timed:
+            self._began = time.monotonic()
+
+    def call(self) -> Any:
+        """Call the function, and return what it returns."""
+        return self.func(*self.args, **self.kwargs) if self.made is None else self.made
+
+    def admitted(self, permit: Permit) -> None:
+        """Note its permit."""
+        self.permit = permit
+        if permit.token:
+            self._renew_later()
+
+    @property
+    def watches(self) -> bool:
+        """Whether chunks must be looked at, and not only passed on."""
+        return bool(self.permit.token or self.rules.complete or self.rules.failure_chunk or self.rules.timed)
+
+    def news(self, chunk: Any) -> Outcome | None:
+        """Note a chunk, and return a failure that it tells of."""
+        if type(chunk) not in (str, bytes) or chunk.strip():  # blank lines part a stream's events, and end nothing
+            self._last = chunk
+        return Outcome("failure", FailedResult(chunk)) if self._has_failed(chunk) else None
+
+    def renewal_due(self) -> bool:
+        """Tell whether its lease should be renewed, for which there is time until a third of it is over."""
+        if self._renew_at == math.inf or self.settled or self.breaker._local.clock() < self._renew_at:
+            return False
+        self._renew_later()
+        return True
+
+    def ended(self) -> Outcome:
+        """Return what it means that the stream has ended by itself.
+
+        Raises:
+            IncompleteStreamError: It has ended too early.
+        """
+        self._verdict = None
+        complete, last = self.rules.complete, self._last
+        if complete is None:
+            return SUCCESS
+        try:
+            whole = last is not _NO_CHUNK and complete(last)
+        except Exception:
+            logger.exception(_FAULT)
+            return Outcome("failure", FailedResult(last))
+        if not whole:
+            raise self.failed(IncompleteStreamError())
+        return SUCCESS
+
+    def failed(self, error: Exception) -> Exception:
+        """Return an error of ours, which is a failure whatever the breaker's rules say."""
+        self._verdict = (error, "failure")
+        return error
+
+    def neutral(self, error: BaseException) -> BaseException:
+        """Return an error that says nothing about the backend."""
+        self._verdict = (error, "neutral")
+        return error
+
+    def outcome(self, error: BaseException) -> Outcome:
+        """Return what it means that the stream has ended with an error."""
+        if self._verdict is not None:
+            known, kind = self._verdict
+            self._verdict = None  # or the error's frames and this would keep each other
+            if error is known or (kind == "neutral" and error.__context__ is known):
+                return Outcome(kind, error)
+        return self.breaker._judge.error(error, self.breaker.is_system_error)
+
+    def patience(self) -> float:
+        """Return the seconds for which the next chunk may be waited for."""
+        if self._last is not _NO_CHUNK:
+            return math.inf if self.rules.chunk_timeout is None else self.rules.chunk_timeout
+        if self.rules.first_chunk_timeout is None:
+            return math.inf
+        return self._began + self.rules.first_chunk_timeout - time.monotonic()
+
+    def stalled(self) -> Exception:
+        """Return the error of a stream whose next chunk did not come in time."""
+        first = self._last is _NO_CHUNK
+        name = "first_chunk_timeout" if first else "chunk_timeout"
+        limit = self.rules.first_chunk_timeout if first else self.rules.chunk_timeout
+        message = f"the stream's {'first' if first else 'next'} chunk did not come in {name}={limit:g} seconds"
+        return self.failed(TimeoutError(message))
+
+    def _renew_later(self) -> None:
+        self._renew_at = self.breaker._local.clock() + self.breaker._probe_timeout / RENEWALS
+
+    def _has_failed(self, chunk: Any) -> bool:
+        failure_chunk = self.rules.failure_chunk
+        if failure_chunk is None or self.settled:
+            return False
+        try:
+            return bool(failure_chunk(chunk))
+        except Exception:
+            logger.exception(_FAULT)
+            return True

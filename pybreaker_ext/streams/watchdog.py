@@ -1,0 +1,90 @@
+"""Ends the waits of threads that have lasted too long. One thread for all of them, while there are any."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from pybreaker_ext.forks import renew_after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Watch:
+    """One thread's waits, one after the other.
+
+    Args:
+        dog: Who looks after it.
+        cut: Ends a wait; called from another thread.
+    """
+
+    def __init__(self, dog: Watchdog, cut: Callable[[], None]) -> None:
+        self._dog = dog
+        self.cut = cut
+        self.until = math.inf
+        self.is_over = False
+
+    def begin(self, limit: float) -> None:
+        """Begin a wait of at most `limit` seconds."""
+        self._dog.set(self, time.monotonic() + limit)
+
+    def end(self) -> bool:
+        """End the wait, and tell whether it had lasted too long."""
+        self._dog.set(self, math.inf)
+        return self.is_over
+
+    def leave(self) -> None:
+        """Look no longer."""
+        self._dog.forget(self)
+
+
+class Watchdog:
+    """The thread that looks at the clock."""
+
+    def __init__(self) -> None:
+        self.renew_after_fork()
+        renew_after_fork(self)
+
+    def renew_after_fork(self) -> None:
+        """Forget the parent's threads."""
+        self._changed = threading.Condition(threading.RLock())
+        self._watches: set[Watch] = set()
+        self._thread: threading.Thread | None = None
+
+    def set(self, watch: Watch, until: float) -> None:
+        """Note until when a wait may last."""
+        with self._changed:
+            sooner = until < watch.until
+            watch.until = until
+            self._watches.add(watch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="pybreaker_ext streams", daemon=True)
+                self._thread.start()
+            elif sooner:
+                self._changed.notify()
+
+    def forget(self, watch: Watch) -> None:
+        """Look no longer after a watch."""
+        with self._changed:
+            self._watches.discard(watch)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        changed, watches = self._changed, self._watches
+        with changed:
+            while watches:
+                now = time.monotonic()
+                for watch in [watch for watch in watches if watch.until <= now]:
+                    watch.until, watch.is_over = math.inf, True
+                    with contextlib.suppress(Exception):  # the connection is gone already
+                        watch.cut()
+                soonest = min((watch.until for watch in watches), default=math.inf)
+                changed.wait(None if soonest == math.inf else soonest - now)
+            self._thread = None
+
+
+watchdog: Final = Watchdog()
