@@ -46,6 +46,7 @@ ALLOWED = {
     "streams": {"errors", "forks", "outcome", "settings"},
     "streaming": {"admission", "kinds", "streams"},
     "cancelling": set(),
+    "isolation": {"kinds", "settings"},
     "ended": {"errors", "http", "machine", "quick"},
     "retry": {"breaker", "cancelling", "ended", "forks", "kinds", "machine", "outcome", "settings"},
     "breaker": STORAGES | {"block", "kinds", "outcome", "quick", "settings", "streaming", "streams"},
