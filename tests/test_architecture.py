@@ -47,8 +47,10 @@ ALLOWED = {
     "streaming": {"admission", "kinds", "streams"},
     "cancelling": set(),
     "isolation": {"kinds", "settings"},
-    "ended": {"errors", "http", "machine", "quick"},
-    "retry": {"breaker", "cancelling", "ended", "forks", "kinds", "machine", "outcome", "settings"},
+    "ended": {"errors", "http", "machine", "outcome", "quick"},
+    "notes": set(),
+    "retry": {"breaker", "cancelling", "ended", "forks", "kinds", "machine", "notes", "settings"},
+    "fallback": {"breaker", "cancelling", "ended", "errors", "kinds", "machine", "notes", "settings", "streams"},
     "breaker": STORAGES | {"block", "kinds", "outcome", "quick", "settings", "streaming", "streams"},
 }
 

@@ -447,7 +447,7 @@ class TestErrors:
 
         with pytest.raises(ConnectionError):
             policy_on(time, on=rule).call(breaker_on(time), Backend(DOWN))
-        (logged,) = [record for record in caplog.records if record.name == "pybreaker_ext.retry"]
+        (logged,) = [record for record in caplog.records if record.name == "pybreaker_ext.ended"]
         assert "ConnectionError" in logged.getMessage()
         assert "no answer" not in caplog.text
         assert "of the rule" in caplog.text
@@ -712,7 +712,7 @@ class TestArguments:
             ({"share": math.inf}, "share must be a finite number, 0 or more, not inf"),
             ({"window": 0}, "window must be a finite number of seconds above 0, not 0"),
             ({"minimum": -1}, "minimum must be at least 0, not -1"),
-            ({"clock": 5}, "clock must be callable or None, not 5"),
+            ({"clock": 5}, "clock must be callable, not 5"),
         ],
     )
     def test_of_budgets(self, settings: dict[str, Any], message: str) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from pybreaker_ext import settings
 from pybreaker_ext.breaker import CircuitBreaker
 from pybreaker_ext.cancelling import cancelling
+from pybreaker_ext.ended import ended, ended_async
 from pybreaker_ext.kinds import ASYNC_GENERATOR, COROUTINE, GENERATOR, kind_of
 from pybreaker_ext.retry.budget import RetryBudget
 from pybreaker_ext.retry.loop import Attempts
@@ -84,8 +85,9 @@ class RetryPolicy:
             message = f"budget must be a RetryBudget or None, not {self.budget!r}"
             raise TypeError(message)
         for name in ("clock", "sleep", "sleep_async"):
-            _check_function(name, getattr(self, name))
-        object.__setattr__(self, "on", _matchers(self.on))
+            settings.needed_function(name, getattr(self, name))
+        if self.on is not None:
+            object.__setattr__(self, "on", settings.one_or_more_matchers("on", self.on))
 
     def call(self, breaker: CircuitBreaker, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `func` through `breaker`, and again while it fails and this policy allows it.
@@ -109,10 +111,11 @@ class RetryPolicy:
         kind = _checked(breaker, func)
         if kind is COROUTINE:
             return cast("R", self.call_async(breaker, func, *args, **kwargs))
-        made = Attempts(self, breaker).run(lambda: breaker.call(func, *args, **kwargs))
+        one = functools.partial(ended, breaker, lambda: breaker.call(func, *args, **kwargs))
+        made = self._attempts(breaker).run(one).result()
         if type(made) is CoroutineType:  # nothing has run yet
             return cast("R", self._go_on_with(made, breaker, func, args, kwargs))
-        return _no_stream(made)
+        return cast("R", _no_stream(made))
 
     @overload
     def call_async(
@@ -143,8 +146,8 @@ class RetryPolicy:
                 how long. Rejected ones don't count.
         """
         _checked(breaker, func)
-        run = Attempts(self, breaker, cancelling()).run_async
-        return _no_stream(await run(lambda: breaker.call_async(func, *args, **kwargs)))
+        one = functools.partial(ended_async, breaker, lambda: breaker.call_async(func, *args, **kwargs))
+        return _no_stream((await self._attempts(breaker, cancelling()).run_async(one)).result())
 
     def __call__(self, breaker: CircuitBreaker, /) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function, which is then called through `breaker`: `@policy(breaker)`. It needs no `@breaker`."""
@@ -155,11 +158,14 @@ class RetryPolicy:
         """Return this policy with so many seconds, 0 or more, as `max_elapsed`, unless it has less."""
         return self if seconds >= self.max_elapsed else dataclasses.replace(self, max_elapsed=seconds)
 
+    def _attempts(self, breaker: CircuitBreaker, being_cancelled: Callable[[], bool] = lambda: False) -> Attempts:
+        return Attempts(self, breaker, being_cancelled)
+
     async def _go_on_with(self, made: Any, breaker: CircuitBreaker, func: Any, args: Any, kwargs: Any) -> Any:
         """Await what a call has returned, and call again if that fails."""
-        first = [made]
-        run = Attempts(self, breaker, cancelling()).run_async
-        return await run(lambda: first.pop() if first else breaker.call_async(func, *args, **kwargs))
+        first, again = [made], functools.partial(breaker.call_async, func, *args, **kwargs)
+        one = functools.partial(ended_async, breaker, lambda: first.pop() if first else again())
+        return (await self._attempts(breaker, cancelling()).run_async(one)).result()
 
     def _decorated(self, breaker: CircuitBreaker, func: Any) -> Any:
         if isinstance(func, (staticmethod, classmethod)):
@@ -205,16 +211,3 @@ def _no_stream(made: R) -> R:
 
 def _not_again(func: object) -> TypeError:
     return TypeError(f"{func!r} is a generator or makes one, which can't be retried once it has begun")
-
-
-def _check_function(argument: str, given: Any) -> None:
-    if not callable(given):
-        message = f"{argument} must be callable, not {given!r}"
-        raise TypeError(message)
-
-
-def _matchers(given: Any) -> tuple[Any, ...] | None:
-    """Return exception types and predicates as a tuple; one of them alone may be given, too."""
-    if given is None:
-        return None
-    return tuple(settings.matchers("on", [given] if callable(given) else given))

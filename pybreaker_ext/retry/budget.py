@@ -46,7 +46,7 @@ class RetryBudget:
         self._share = settings.number("share", share, "a finite number, 0 or more", lambda x: 0 <= x < math.inf)
         self._slice = settings.positive_seconds("window", window) / _SLICES
         self._minimum = settings.whole_number("minimum", minimum, 0)
-        self._clock = settings.function("clock", clock)
+        self._clock = settings.needed_function("clock", clock)
         self.renew_after_fork()
         renew_after_fork(self)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pybreaker
 
-from pybreaker_ext.ended import FAILURE, PENDING, REJECTED, SUCCESS, Ended, is_held, open_for, raised, returned
+from pybreaker_ext.ended import FAILURE, PENDING, REJECTED, SUCCESS, Ended, is_tripped
 from pybreaker_ext.machine import HOLD
-from pybreaker_ext.outcome import matches
+from pybreaker_ext.notes import put_note
 
 try:
     from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_result, wait_exponential, wait_random
@@ -24,12 +22,6 @@ if TYPE_CHECKING:
 
     from pybreaker_ext.breaker import CircuitBreaker
     from pybreaker_ext.retry import RetryPolicy
-
-R = TypeVar("R")
-
-logger = logging.getLogger("pybreaker_ext.retry")
-
-_NOTE: Final = "RetryPolicy: "
 
 
 class Attempts:
@@ -56,35 +48,23 @@ class Attempts:
         self._back_off = wait_exponential(multiplier=policy.initial, exp_base=policy.multiplier, max=longest)
         self._jitter = wait_random(0, min(policy.jitter, policy.maximum))
 
-    def run(self, call: Callable[[], R]) -> R:
-        """Return what the last attempt returns, or raise what it raises."""
+    def run(self, attempt: Callable[[], Ended]) -> Ended:
+        """Return what the last attempt has come to."""
 
-        def attempt() -> None:
-            try:
-                value = call()
-            except Exception as error:  # noqa: BLE001  raised at the end
-                self._came_to(raised(self._breaker, error))
-            else:
-                self._came_to(returned(self._breaker, value))
+        def one() -> None:
+            self._came_to(attempt())
 
-        Retrying(sleep=self._policy.sleep, **self._rules())(attempt)
-        last: R = self._conclude()
-        return last
+        Retrying(sleep=self._policy.sleep, **self._rules())(one)
+        return self._last()
 
-    async def run_async(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Return what the last attempt returns, or raise what it raises."""
+    async def run_async(self, attempt: Callable[[], Awaitable[Ended]]) -> Ended:
+        """Return what the last attempt has come to."""
 
-        async def attempt() -> None:
-            try:
-                value = await call()
-            except Exception as error:  # noqa: BLE001  raised at the end
-                self._came_to(raised(self._breaker, error))
-            else:
-                self._came_to(returned(self._breaker, value))
+        async def one() -> None:
+            self._came_to(await attempt())
 
-        await AsyncRetrying(sleep=self._policy.sleep_async, **self._rules())(attempt)
-        last: R = self._conclude()
-        return last
+        await AsyncRetrying(sleep=self._policy.sleep_async, **self._rules())(one)
+        return self._last()
 
     def _rules(self) -> dict[str, Any]:
         """Return what tenacity asks after each attempt, in its order. It sees no error and no result.
@@ -121,9 +101,9 @@ class Attempts:
             yield "it is no failure of the backend"
         if ended.is_mistake:
             yield "it is the caller's mistake"
-        if policy.on is not None and not any(_matches(matcher, ended.cause) for matcher in policy.on):
+        if policy.on is not None and not ended.matches(policy.on):
             yield "it isn't among those to retry on"
-        if open_for(self._breaker) and not is_held(self._breaker):
+        if is_tripped(self._breaker):
             yield "the circuit is open"
         if self._count == policy.max_attempts:
             yield "no more are allowed"
@@ -136,32 +116,11 @@ class Attempts:
     def _elapsed(self) -> float:
         return self._policy.clock() - self._began
 
-    def _conclude(self) -> Any:
-        """Return or raise what the last attempt has come to."""
+    def _last(self) -> Ended:
+        """Return what is left, and forget it."""
         ended, self._ended = self._ended, Ended(PENDING)
-        error = ended.error
-        if error is None:
-            return ended.value
-        attempts = "1 attempt" if self._count == 1 else f"{self._count} attempts"
-        _note(error, f"{attempts} in {self._elapsed:.2f} s; no more, because {self._reason or 'it is excluded'}")
-        try:
-            raise error
-        finally:
-            del ended, error  # or the error, its traceback and this frame would keep one another alive
-
-
-def _matches(matcher: Any, error: Exception) -> bool:
-    try:
-        return matches(matcher, error)
-    except Exception as fault:
-        fault.__context__ = None  # the call's own error, whose text nobody has redacted
-        logger.exception("A rule of `on` failed to judge %s, which isn't retried", type(error).__name__)
-        return False
-
-
-def _note(error: Exception, text: str) -> None:
-    """Put a note on the error, in the place of an older one: some errors are raised again and again."""
-    with suppress(Exception):  # an error may be of a class that takes none
-        notes = getattr(error, "__notes__", [])
-        notes[:] = [note for note in notes if not str(note).startswith(_NOTE)]
-        error.add_note(_NOTE + text)
+        if ended.error is not None:
+            attempts = "1 attempt" if self._count == 1 else f"{self._count} attempts"
+            reason = self._reason or "it is excluded"
+            put_note(ended.error, "RetryPolicy", f"{attempts} in {self._elapsed:.2f} s; no more, because {reason}")
+        return ended
