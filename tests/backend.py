@@ -102,10 +102,11 @@ class Backend:
         return f"http{'s' * (case is NO_TLS)}://127.0.0.1:{self.port}/{case.path}"
 
     def answer(self, connection: socket.socket) -> None:
-        path = _path_of_request(connection)
-        if path is None:
+        target = request_path(connection)
+        if target is None:
             connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             return
+        path = target.split("/")[1]
         self.asked += 1
         case = _BY_PATH[path]
         if case.status:
@@ -128,8 +129,8 @@ def _response(status: int, headers: tuple[str, ...]) -> bytes:
     return "\r\n".join([*lines, "Connection: close", *headers, "", ""]).encode()
 
 
-def _path_of_request(connection: socket.socket) -> str | None:
-    """Return the first part of the path, when all of the request was read; None: it is no HTTP."""
+def request_path(connection: socket.socket) -> str | None:
+    """Return the path, when all of the request was read; None: it is no HTTP."""
     read = b""
     while b"\r\n\r\n" not in read:
         more = connection.recv(65_536)
@@ -142,7 +143,7 @@ def _path_of_request(connection: socket.socket) -> str | None:
     chunked = any(name == b"transfer-encoding" for name, _, _ in lines)
     while len(body) < length or (chunked and not body.endswith(b"0\r\n\r\n")):
         body += connection.recv(65_536)
-    return head.split()[1].decode().split("/")[1]
+    return head.split()[1].decode()
 
 
 @contextlib.contextmanager

@@ -477,7 +477,7 @@ class TestColours:
         assert type(breaker.stream(Source().plain)) is Stream
         assert type(breaker.stream(Source().asynchronous)) is AsyncStream
         assert type(breaker.stream(coroutine)) is AsyncStream
-        assert type(breaker.stream(lambda: [])) is EitherStream
+        assert type(breaker.stream(list)) is EitherStream
 
     def test_a_plain_function_may_return_either(self) -> None:
         case = Case(closed=True)
@@ -592,7 +592,7 @@ class TestColours:
         asyncio.run(story())
 
     def test_streams_are_neither_copied_nor_guessed_at(self) -> None:
-        stream = Case().breaker.stream(lambda: [])
+        stream = Case().breaker.stream(list)
         assert not hasattr(stream, "__deepcopy__")
         assert not hasattr(Stream.__new__(Stream), "_course")
 
@@ -1154,8 +1154,8 @@ def test_ten_thousand_at_once_keep_no_chunks() -> None:
 def test_partials_and_callable_objects() -> None:
     case = Case(closed=True)
 
-    class Callable_:
+    class Function:
         def __call__(self, first: int) -> Iterator[int]:
             yield first
 
-    assert list(case.breaker.stream(functools.partial(Callable_(), 5))) == [5]
+    assert list(case.breaker.stream(functools.partial(Function(), 5))) == [5]
