@@ -6,6 +6,7 @@ import asyncio
 import functools
 import math
 import time
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from pybreaker_ext import settings
@@ -87,23 +88,20 @@ class FallbackChain(Generic[P, R]):
             raise TypeError(message)
         return self.call_async(*args, **kwargs) if COROUTINE in self._kinds else self._call(args, kwargs)
 
-    def _call(self, args: Any, kwargs: Any) -> FallbackResult[Any]:
+    def _call(self, args: Any, kwargs: Any) -> Any:
         course = self._course()
         try:
-            found = self._answer(course, args, kwargs)
-            if found is None:
-                raise course.failure()
-            return found
+            while (target := course.next()) is not None:
+                one = functools.partial(target.breaker.call, target.func, *args, **kwargs)
+                found = target._tried(functools.partial(ended, target.breaker, one), course.remaining)
+                if type(found.value) is CoroutineType:  # nothing has run yet
+                    return self._go_on_with(found.value, course, args, kwargs)
+                if not course.goes_on(found):
+                    return course.result(found)
+            raise course.failure()
         finally:
-            del course  # which has errors whose tracebacks have this frame
-
-    def _answer(self, course: Course, args: Any, kwargs: Any) -> FallbackResult[Any] | None:
-        for target in course.targets():
-            one = functools.partial(target.breaker.call, target.func, *args, **kwargs)
-            found = target._tried(functools.partial(ended, target.breaker, one), course.remaining)
-            if not course.goes_on(found):
-                return FallbackResult(course.result(found), course.target, course.attempts)
-        return None
+            del course  # what it holds are errors, whose tracebacks hold this frame
+            found = None  # type: ignore[assignment]
 
     @overload
     def call_async(
@@ -126,10 +124,26 @@ class FallbackChain(Generic[P, R]):
                 was tried before.
         """
         course = self._course(cancelling())
+        try:
+            return await self._in_time(course, self._answer_async(course, args, kwargs))
+        finally:
+            del course  # what it holds are errors, whose tracebacks hold this frame
+
+    async def _go_on_with(self, made: Any, course: Course, args: Any, kwargs: Any) -> FallbackResult[Any]:
+        """Await what a target's function has returned, and go on from there."""
+        course.being_cancelled = cancelling()
+        course.step_back()
+        try:
+            return await self._in_time(course, self._answer_async(course, args, kwargs, made))
+        finally:
+            del course
+
+    async def _in_time(self, course: Course, answer: Awaitable[FallbackResult[Any] | None]) -> FallbackResult[Any]:
+        """Return an answer that comes before the deadline."""
         found = None
         try:
-            async with asyncio.timeout(None if self._deadline == math.inf else self._deadline) as scope:
-                found = await self._answer_async(course, args, kwargs)
+            async with asyncio.timeout(None if course.remaining == math.inf else course.remaining) as scope:
+                found = await answer
         except Exception:
             if not scope.expired():
                 raise
@@ -139,19 +153,33 @@ class FallbackChain(Generic[P, R]):
                 raise course.failure()
             return found
         finally:
-            del course  # which has errors whose tracebacks have this frame
+            del course, found
 
-    async def _answer_async(self, course: Course, args: Any, kwargs: Any) -> FallbackResult[Any] | None:
-        for target in course.targets():
-            one = functools.partial(target.breaker.call_async, target.func, *args, **kwargs)
-            attempt = functools.partial(ended_async, target.breaker, one)
-            found = await target._tried_async(attempt, course.remaining, course.being_cancelled)
-            if not course.goes_on(found):
-                return FallbackResult(course.result(found), course.target, course.attempts)
-        return None
+    async def _answer_async(
+        self, course: Course, args: Any, kwargs: Any, made: Any = None
+    ) -> FallbackResult[Any] | None:
+        """Return the first answer, or None; if a function was called already, what it has `made` is awaited."""
+        first = [made]
+        try:
+            while (target := course.next()) is not None:
+                again = functools.partial(target.breaker.call_async, target.func, *args, **kwargs)
+                one = functools.partial(_pop_or_call, first, again)
+                attempt = functools.partial(ended_async, target.breaker, one)
+                found = await target._tried_async(attempt, course.remaining, course.being_cancelled)
+                if not course.goes_on(found):
+                    return course.result(found)
+            return None
+        finally:
+            del course
+            found = None  # type: ignore[assignment]
 
     def _course(self, being_cancelled: Callable[[], bool] = lambda: False) -> Course:
         return Course(self._targets, self._deadline, self._fall_back_on, self._clock, being_cancelled)
+
+
+def _pop_or_call(first: list[Any], again: Callable[[], Any]) -> Any:
+    made = first.pop() if first else None
+    return again() if made is None else made
 
 
 def _checked(targets: Any) -> tuple[Target[Any, Any], ...]:

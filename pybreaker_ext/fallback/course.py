@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from pybreaker_ext.ended import FAILURE, PENDING, REJECTED, Ended, open_for
-from pybreaker_ext.fallback.answers import TIMEOUT, AllTargetsFailedError, Attempt, told
+from pybreaker_ext.fallback.answers import TIMEOUT, AllTargetsFailedError, Attempt, FallbackResult, told
 from pybreaker_ext.machine import HOLD
 from pybreaker_ext.notes import put_note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pybreaker_ext.fallback.target import Target
 
@@ -38,12 +39,13 @@ class Course:
     ) -> None:
         self.being_cancelled = being_cancelled
         self.attempts: tuple[Attempt, ...] = ()
-        self._targets = targets
+        self._left = deque(targets)
         self._deadline = deadline
         self._fall_back_on = fall_back_on
         self._clock = clock
         self._until = clock() + deadline
-        self._target = targets[0]
+        #: The one that is being tried.
+        self.target = targets[0]
         self._began = clock()
         #: When each target that was tried may be called again.
         self._free_at: list[float] = []
@@ -53,14 +55,20 @@ class Course:
         """Seconds until the deadline; 0 or less when it is over."""
         return self._until - self._clock()
 
-    def targets(self) -> Iterator[Target[Any, Any]]:
-        """Yield the targets, as long as there is time."""
-        for target in self._targets:
-            self._target, self._began = target, self._clock()
-            if self.remaining <= 0:
-                self.out_of_time()
-                return
-            yield target
+    def next(self) -> Target[Any, Any] | None:
+        """Return the target that is to be tried next; None: there is none, or no time."""
+        if not self._left:
+            return None
+        self.target, self._began = self._left.popleft(), self._clock()
+        if self.remaining > 0:
+            return self.target
+        self._left.clear()
+        self.out_of_time()
+        return None
+
+    def step_back(self) -> None:
+        """Have the target that was tried last be the next one again."""
+        self._left.appendleft(self.target)
 
     def goes_on(self, ended: Ended) -> bool:
         """Note what the target has come to, and tell whether the next one is to be tried."""
@@ -71,29 +79,21 @@ class Course:
 
     def out_of_time(self) -> None:
         """Note that the deadline came before the target's answer."""
-        message = f"{self._target.name} had no time left of the chain's {self._deadline:g} s"
-        self._note(TIMEOUT, TimeoutError(message), open_for(self._target.breaker))
+        message = f"{self.target.name} had no time left of the chain's {self._deadline:g} s"
+        self._note(TIMEOUT, TimeoutError(message), open_for(self.target.breaker))
 
-    def result(self, ended: Ended) -> Any:
+    def result(self, ended: Ended) -> FallbackResult[Any]:
         """Return what the target has returned, or raise what it has raised.
 
         Raises:
-            TypeError: It has returned what has yet to run.
+            TypeError: It has returned a generator, which has yet to run.
         """
         if ended.kind == PENDING:
-            message = (
-                f"the function of {self._target.name!r} returned {type(ended.value).__name__}; "
-                "coroutines need call_async, and generators stream"
-            )
+            message = f"the function of {self.target.name!r} returned a generator, which needs stream, not call"
             raise TypeError(message)
         if ended.error is not None and self.attempts:
-            put_note(ended.error, "FallbackChain", f"raised by {self._target.name}, after {told(self.attempts)}")
-        return ended.result()
-
-    @property
-    def target(self) -> str:
-        """The name of the target that is being tried."""
-        return self._target.name
+            put_note(ended.error, "FallbackChain", f"raised by {self.target.name}, after {told(self.attempts)}")
+        return FallbackResult(ended.result(), self.target.name, self.attempts)
 
     def failure(self) -> AllTargetsFailedError:
         """Return the error that says that no target has answered."""
@@ -111,5 +111,5 @@ class Course:
 
     def _note(self, outcome: str, error: Exception, wait: float) -> None:
         now = self._clock()
-        self.attempts = (*self.attempts, Attempt(self._target.name, outcome, error, now - self._began))
+        self.attempts = (*self.attempts, Attempt(self.target.name, outcome, error, now - self._began))
         self._free_at.append(math.inf if wait == math.inf else now + wait)
