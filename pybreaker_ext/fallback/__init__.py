@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import math
 import time
@@ -10,17 +9,20 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from pybreaker_ext import settings
-from pybreaker_ext.cancelling import cancelling
 from pybreaker_ext.ended import ended, ended_async
 from pybreaker_ext.fallback.answers import AllTargetsFailedError, Attempt, FallbackResult
 from pybreaker_ext.fallback.course import Course
+from pybreaker_ext.fallback.search import search, search_async
+from pybreaker_ext.fallback.stream import FallbackStream, Opening
 from pybreaker_ext.fallback.target import Target
 from pybreaker_ext.kinds import ASYNC_GENERATOR, COROUTINE, GENERATOR, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 
-__all__ = ("AllTargetsFailedError", "Attempt", "FallbackChain", "FallbackResult", "Target")
+    from pybreaker_ext.ended import Ended
+
+__all__ = ("AllTargetsFailedError", "Attempt", "FallbackChain", "FallbackResult", "FallbackStream", "Target")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,16 +91,17 @@ class FallbackChain(Generic[P, R]):
         return self.call_async(*args, **kwargs) if COROUTINE in self._kinds else self._call(args, kwargs)
 
     def _call(self, args: Any, kwargs: Any) -> Any:
+        def attempt_of(target: Target[Any, Any]) -> Callable[[], Ended]:
+            one = functools.partial(target.breaker.call, target.func, *args, **kwargs)
+            return functools.partial(ended, target.breaker, one)
+
         course = self._course()
         try:
-            while (target := course.next()) is not None:
-                one = functools.partial(target.breaker.call, target.func, *args, **kwargs)
-                found = target._tried(functools.partial(ended, target.breaker, one), course.remaining)
-                if type(found.value) is CoroutineType:  # nothing has run yet
-                    return self._go_on_with(found.value, course, args, kwargs)
-                if not course.goes_on(found):
-                    return course.result(found)
-            raise course.failure()
+            found = search(course, attempt_of)
+            if type(found.value) is not CoroutineType:
+                return found
+            course.step_back()  # nothing has run yet
+            return self._call_async(course, args, kwargs, found.value)
         finally:
             del course  # what it holds are errors, whose tracebacks hold this frame
             found = None  # type: ignore[assignment]
@@ -123,63 +126,50 @@ class FallbackChain(Generic[P, R]):
             Exception: A target's own error that says nothing against the target, with a note of what
                 was tried before.
         """
-        course = self._course(cancelling())
+        return await self._call_async(self._course(), args, kwargs)
+
+    async def _call_async(self, course: Course, args: Any, kwargs: Any, made: Any = None) -> FallbackResult[Any]:
+        """Go on with a call; what the first target's function has `made` already is awaited first."""
+        first = [made] if made is not None else []
+
+        def attempt_of(target: Target[Any, Any]) -> Callable[[], Awaitable[Ended]]:
+            again = functools.partial(target.breaker.call_async, target.func, *args, **kwargs)
+            return functools.partial(ended_async, target.breaker, lambda: first.pop() if first else again())
+
         try:
-            return await self._in_time(course, self._answer_async(course, args, kwargs))
+            return await search_async(course, attempt_of)
         finally:
             del course  # what it holds are errors, whose tracebacks hold this frame
 
-    async def _go_on_with(self, made: Any, course: Course, args: Any, kwargs: Any) -> FallbackResult[Any]:
-        """Await what a target's function has returned, and go on from there."""
-        course.being_cancelled = cancelling()
-        course.step_back()
-        try:
-            return await self._in_time(course, self._answer_async(course, args, kwargs, made))
-        finally:
-            del course
+    @overload
+    def stream(
+        self: FallbackChain[P, Awaitable[AsyncIterable[T]]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> FallbackStream[T]: ...
 
-    async def _in_time(self, course: Course, answer: Awaitable[FallbackResult[Any] | None]) -> FallbackResult[Any]:
-        """Return an answer that comes before the deadline."""
-        found = None
-        try:
-            async with asyncio.timeout(None if course.remaining == math.inf else course.remaining) as scope:
-                found = await answer
-        except Exception:
-            if not scope.expired():
-                raise
-            course.out_of_time()
-        try:
-            if found is None:
-                raise course.failure()
-            return found
-        finally:
-            del course, found
+    @overload
+    def stream(
+        self: FallbackChain[P, AsyncIterable[T] | Iterable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> FallbackStream[T]: ...
 
-    async def _answer_async(
-        self, course: Course, args: Any, kwargs: Any, made: Any = None
-    ) -> FallbackResult[Any] | None:
-        """Return the first answer, or None; if a function was called already, what it has `made` is awaited."""
-        first = [made]
-        try:
-            while (target := course.next()) is not None:
-                again = functools.partial(target.breaker.call_async, target.func, *args, **kwargs)
-                one = functools.partial(_pop_or_call, first, again)
-                attempt = functools.partial(ended_async, target.breaker, one)
-                found = await target._tried_async(attempt, course.remaining, course.being_cancelled)
-                if not course.goes_on(found):
-                    return course.result(found)
-            return None
-        finally:
-            del course
-            found = None  # type: ignore[assignment]
+    @overload
+    def stream(self, /, *args: P.args, **kwargs: P.kwargs) -> FallbackStream[Any]: ...
 
-    def _course(self, being_cancelled: Callable[[], bool] = lambda: False) -> Course:
-        return Course(self._targets, self._deadline, self._fall_back_on, self._clock, being_cancelled)
+    def stream(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Return the stream of the first target that sends a first chunk, through `CircuitBreaker.stream`.
 
+        Nothing is called before it is iterated: `for` and `with`, or `async for` and `async with`.
+        Until the first chunk has been delivered, a target that fails gives way to the next one, and
+        its retry policy may open its stream again. From then on there is no way back, and its error
+        is the consumer's. The deadline is for the first chunk.
 
-def _pop_or_call(first: list[Any], again: Callable[[], Any]) -> Any:
-    made = first.pop() if first else None
-    return again() if made is None else made
+        Args:
+            args: Arguments of the targets' functions.
+            kwargs: Their keyword arguments.
+        """
+        return FallbackStream(Opening(self._course, args, kwargs))
+
+    def _course(self) -> Course:
+        return Course(self._targets, self._deadline, self._fall_back_on, self._clock)
 
 
 def _checked(targets: Any) -> tuple[Target[Any, Any], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from pybreaker_ext.ended import FAILURE, PENDING, REJECTED, Ended, open_for
@@ -25,8 +26,6 @@ class Course:
         deadline: Seconds for all of them.
         fall_back_on: Errors that are to be fallen back on besides failures, holds and rejections.
         clock: Returns seconds that never go back.
-        being_cancelled: Tells whether somebody wants the caller to stop, in case that a function
-            has made an error of its own of the `CancelledError`.
     """
 
     def __init__(
@@ -35,9 +34,10 @@ class Course:
         deadline: float,
         fall_back_on: Sequence[Any],
         clock: Callable[[], float],
-        being_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.being_cancelled = being_cancelled
+        #: Tells whether somebody wants the caller to stop, in case that a function has made an error
+        #: of its own of the `CancelledError`.
+        self.being_cancelled: Callable[[], bool] = lambda: False
         self.attempts: tuple[Attempt, ...] = ()
         self._left = deque(targets)
         self._deadline = deadline
@@ -88,7 +88,7 @@ class Course:
         Raises:
             TypeError: It has returned a generator, which has yet to run.
         """
-        if ended.kind == PENDING:
+        if ended.kind == PENDING and type(ended.value) is not CoroutineType:
             message = f"the function of {self.target.name!r} returned a generator, which needs stream, not call"
             raise TypeError(message)
         if ended.error is not None and self.attempts:
