@@ -388,7 +388,7 @@ class TestStreams:
         world.primary.plays("stall-later")
         stream = world.stream_chain(STALL).stream()
         seen: list[str] = []
-        with pytest.raises(Exception) as caught:  # noqa: PT011  the SDKs leave it to their HTTP client
+        with pytest.raises(Exception) as caught:
             world.colour.consume(stream, seen)
         assert "Timeout" in type(caught.value).__name__
         assert (len(seen), len(world.fallback.asked)) == (BROKEN_AFTER, 0)
