@@ -12,7 +12,7 @@ import pytest
 import servers
 from benchmarks import bars, command, lost, peers, processes, table
 from benchmarks.curves import marks
-from benchmarks.results import Calls, Commands, Curve, Fleet, Rates, Results, Size, load
+from benchmarks.results import Calls, Chunks, Commands, Curve, Fleet, Rates, Results, Size, load
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,6 +27,10 @@ def a_run() -> Results:
         calls=[
             *(Calls("closed success, plain", *case) for case in cases),
             Calls("closed success, plain", "pybreaker", "memory", [1020.0, 1030.0]),
+        ],
+        streams=[
+            Chunks(bars.STREAMS, *who, [nanoseconds])
+            for who, nanoseconds in ((bars.BARE, 2000.0), (bars.PASSED_ON, 2300.0), (bars.IN_MEMORY, 2600.0))
         ],
         threads=[
             Rates("threads, empty function", "pybreaker_ext", "memory", threads, [rate])

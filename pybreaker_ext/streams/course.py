@@ -12,13 +12,19 @@ from pybreaker_ext.outcome import SUCCESS, Outcome
 from pybreaker_ext.streams.rules import NO_RULES, Rules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybreaker_ext.storage.view import Permit
     from pybreaker_ext.streaming import CircuitStreams
+    from pybreaker_ext.streams.watchdog import Watch
 
 logger = logging.getLogger("pybreaker_ext.streams")
 
 #: A lease is renewed so many times while it would last.
 RENEWALS: Final = 3
+
+#: No outcome: a probe has sent, and isn't dead.
+RENEWAL: Final = Outcome("renew")
 
 #: The two colours.
 SYNC: Final = "sync"
@@ -44,17 +50,19 @@ class Course:
         "_began",
         "_last",
         "_renew_at",
+        "_settled",
         "_verdict",
         "args",
         "begun",
         "breaker",
+        "close",
         "func",
         "kwargs",
         "made",
         "permit",
         "rules",
-        "settled",
         "source",
+        "watch",
     )
 
     permit: Permit
@@ -78,8 +86,12 @@ class Course:
         self.begun = ""
         #: What the function returned, or what its context manager gave.
         self.source: Any = None
-        #: Whether its outcome was reported.
-        self.settled = False
+        #: What closes it, or returns an awaitable that does.
+        self.close: Callable[[], Any] | None = None
+        #: What ends its waits, of threads.
+        self.watch: Watch | None = None
+        #: Whether its outcome is reported.
+        self._settled = False
         self._began = 0.0
         self._renew_at = math.inf
         self._last: Any = _NO_CHUNK
@@ -115,17 +127,22 @@ class Course:
         return bool(self.permit.token or self.rules.complete or self.rules.failure_chunk or self.rules.timed)
 
     def news(self, chunk: Any) -> Outcome | None:
-        """Note a chunk, and return a failure that it tells of."""
+        """Note a chunk; return a failure that it tells of, or `RENEWAL` when a third of a lease is over."""
         if type(chunk) not in (str, bytes) or chunk.strip():  # blank lines part a stream's events, and end nothing
             self._last = chunk
-        return Outcome("failure", FailedResult(chunk)) if self._has_failed(chunk) else None
-
-    def renewal_due(self) -> bool:
-        """Tell whether its lease should be renewed, for which there is time until a third of it is over."""
-        if self._renew_at == math.inf or self.settled or self.breaker._local.clock() < self._renew_at:
-            return False
+        if self._settled:
+            return None
+        if self._has_failed(chunk):
+            return Outcome("failure", FailedResult(chunk))
+        if self._renew_at == math.inf or self.breaker._local.clock() < self._renew_at:
+            return None
         self._renew_later()
-        return True
+        return RENEWAL
+
+    def settles(self) -> bool:
+        """Tell whether its outcome has still to be reported, which the caller then does."""
+        settled, self._settled = self._settled, True
+        return not settled
 
     def ended(self) -> Outcome:
         """Return what it means that the stream has ended by itself.
@@ -186,7 +203,7 @@ class Course:
 
     def _has_failed(self, chunk: Any) -> bool:
         failure_chunk = self.rules.failure_chunk
-        if failure_chunk is None or self.settled:
+        if failure_chunk is None:
             return False
         try:
             return bool(failure_chunk(chunk))

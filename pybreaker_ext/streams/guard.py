@@ -7,16 +7,11 @@ of the backend's.
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import math
-from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any
 
-from pybreaker_ext.streams.connection import cutter
-from pybreaker_ext.streams.course import ASYNC, SYNC
+from pybreaker_ext.streams.course import ASYNC, RENEWAL, SYNC
+from pybreaker_ext.streams.patience import timer, timer_async
 from pybreaker_ext.streams.source import NoStreamError, opened, opened_async
-from pybreaker_ext.streams.watchdog import Watch, watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -33,34 +28,33 @@ def guard(course_of: Callable[..., Course]) -> Callable[..., Generator[Any, Any,
         course = course_of(*args, **kwargs)
         course.begin(SYNC)
         course.admitted(_ask(course))
-        with ExitStack() as owned:
-            try:
-                source = _open(course, owned)
-                timely = _timer(course, owned)
-                watches, step = course.watches, timely(source.__next__)
-                pull, args = step, ()
-                while True:
-                    try:
-                        chunk = pull(*args)
-                    except StopIteration as end:
-                        result = end.value
-                        break
-                    if watches:
-                        _saw(course, chunk)
-                    try:
-                        sent = yield chunk
-                    except GeneratorExit:
-                        raise
-                    except BaseException as error:  # noqa: BLE001  it is passed on
-                        pull, args = timely(_thrower(source, course.neutral(error), "throw")), (error,)
-                    else:
-                        pull, args = (step, ()) if sent is None else (timely(source.send), (sent,))
-                outcome = course.ended()
-            except BaseException as error:
-                _failed(course, error)
-                raise
-            _ended(course, outcome)
-            return result
+        try:
+            source, timely = _open(course)
+            watches, step = course.watches, timely(source.__next__)
+            pull, args = step, ()
+            while True:
+                try:
+                    chunk = pull(*args)
+                except StopIteration as end:
+                    result = end.value
+                    break
+                if watches and (outcome := course.news(chunk)):
+                    _report(course, outcome)
+                try:
+                    sent = yield chunk
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001  it is passed on
+                    pull, args = timely(_thrower(source, course.neutral(error), "throw")), (error,)
+                else:
+                    pull, args = (step, ()) if sent is None else (timely(source.send), (sent,))
+            _report(course, course.ended())
+        except BaseException as error:
+            _failed(course, error)
+            raise
+        finally:
+            _close(course)
+        return result
 
     return guarded
 
@@ -72,32 +66,32 @@ def guard_async(course_of: Callable[..., Course]) -> Callable[..., AsyncGenerato
         course = course_of(*args, **kwargs)
         course.begin(ASYNC)
         course.admitted(await _ask_async(course))
-        async with AsyncExitStack() as owned:
-            try:
-                timely = _timer_async(course)
-                source = await timely(_open_async)(course, owned)
-                watches, step = course.watches, timely(source.__anext__)
-                pull, args = step, ()
-                while True:
-                    try:
-                        chunk = await pull(*args)
-                    except StopAsyncIteration:
-                        break
-                    if watches:
-                        await _saw_async(course, chunk)
-                    try:
-                        sent = yield chunk
-                    except GeneratorExit:
-                        raise
-                    except BaseException as error:  # noqa: BLE001  it is passed on
-                        pull, args = timely(_thrower(source, course.neutral(error), "athrow")), (error,)
-                    else:
-                        pull, args = (step, ()) if sent is None else (timely(source.asend), (sent,))
-                outcome = course.ended()
-            except BaseException as error:
-                await _failed_async(course, error)
-                raise
-            await _ended_async(course, outcome)
+        try:
+            timely = timer_async(course)
+            source = await timely(_open_async)(course)
+            watches, step = course.watches, timely(source.__anext__)
+            pull, args = step, ()
+            while True:
+                try:
+                    chunk = await pull(*args)
+                except StopAsyncIteration:
+                    break
+                if watches and (outcome := course.news(chunk)):
+                    await _report_async(course, outcome)
+                try:
+                    sent = yield chunk
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001  it is passed on
+                    pull, args = timely(_thrower(source, course.neutral(error), "athrow")), (error,)
+                else:
+                    pull, args = (step, ()) if sent is None else (timely(source.asend), (sent,))
+            await _report_async(course, course.ended())
+        except BaseException as error:
+            await _failed_async(course, error)
+            raise
+        finally:
+            await _close_async(course)
 
     return guarded
 
@@ -114,53 +108,47 @@ async def _ask_async(course: Course) -> Permit:
     return await course.breaker._ask_async(course.func, course.args, course.kwargs)
 
 
-def _open(course: Course, owned: ExitStack) -> Any:
+def _open(course: Course) -> Any:
+    """Call the function, and return what it returned as an iterator, and what makes it end in time."""
     try:
-        found = opened(course.call(), owned)
+        course.source, course.close = opened(course.call())
+        return course.source, timer(course)
     except NoStreamError as error:
         course.neutral(error)
         raise
-    course.source = found
-    return found
 
 
-async def _open_async(course: Course, owned: AsyncExitStack) -> Any:
+async def _open_async(course: Course) -> Any:
+    """Call the function, and return what it returned as an asynchronous iterator."""
     try:
-        found = await opened_async(course.call(), owned)
+        course.source, course.close = await opened_async(course.call())
     except NoStreamError as error:
         course.neutral(error)
         raise
-    course.source = found
-    return found
+    return course.source
 
 
-def _saw(course: Course, chunk: Any) -> None:
-    """Report what a chunk tells of, and renew a probe's lease."""
-    outcome = course.news(chunk)
-    if outcome is not None:
-        course.settled = True
+def _report(course: Course, outcome: Outcome) -> None:
+    if outcome is RENEWAL:
+        course.breaker._renew(course.permit)
+    elif course.settles():
         course.breaker._settle(course.permit, outcome)
-    elif course.renewal_due():
+
+
+async def _report_async(course: Course, outcome: Outcome) -> None:
+    if outcome is RENEWAL:
         course.breaker._renew(course.permit)
-
-
-async def _saw_async(course: Course, chunk: Any) -> None:
-    """Report what a chunk tells of, and renew a probe's lease."""
-    outcome = course.news(chunk)
-    if outcome is not None:
-        course.settled = True
+    elif course.settles():
         await course.breaker._settle_async(course.permit, outcome)
-    elif course.renewal_due():
-        course.breaker._renew(course.permit)
 
 
 def _failed(course: Course, error: BaseException) -> None:
-    if not course.settled:
+    if course.settles():
         course.breaker._failed_as(course.permit, error, course.outcome(error))
 
 
 async def _failed_async(course: Course, error: BaseException) -> None:
-    if course.settled:
+    if not course.settles():
         return
     outcome = course.outcome(error)
     if isinstance(error, GeneratorExit):  # closing waits until the place is free; only cancellation must not wait
@@ -169,14 +157,16 @@ async def _failed_async(course: Course, error: BaseException) -> None:
         await course.breaker._failed_as_async(course.permit, error, outcome)
 
 
-def _ended(course: Course, outcome: Outcome) -> None:
-    if not course.settled:
-        course.breaker._settle(course.permit, outcome)
+def _close(course: Course) -> None:
+    if course.watch is not None:
+        course.watch.leave()
+    if course.close is not None:
+        course.close()
 
 
-async def _ended_async(course: Course, outcome: Outcome) -> None:
-    if not course.settled:
-        await course.breaker._settle_async(course.permit, outcome)
+async def _close_async(course: Course) -> None:
+    if course.close is not None:
+        await course.close()
 
 
 def _thrower(source: Any, error: BaseException, method: str) -> Callable[..., Any]:
@@ -185,54 +175,3 @@ def _thrower(source: Any, error: BaseException, method: str) -> Callable[..., An
     if throw is None:
         raise error
     return throw
-
-
-def _timer(course: Course, owned: ExitStack) -> Callable[[Any], Any]:
-    """Return what makes a function end in time."""
-    if not course.rules.timed:
-        return _untimed
-    cut = cutter(course.source, course.func)
-    if cut is None:
-        message = (
-            f"first_chunk_timeout and chunk_timeout can't be kept: nothing is known to end the waits of "
-            f"{type(course.source).__name__}; set the time-out of your client instead"
-        )
-        error = NoStreamError(message)
-        course.neutral(error)
-        raise error
-    watch = Watch(watchdog, cut)
-    owned.callback(watch.leave)
-    return lambda pull: functools.partial(_in_time, course, watch, pull)
-
-
-def _timer_async(course: Course) -> Callable[[Any], Any]:
-    """Return what makes a coroutine function end in time."""
-    return (lambda pull: functools.partial(_in_time_async, course, pull)) if course.rules.timed else _untimed
-
-
-def _untimed(pull: Any) -> Any:
-    return pull
-
-
-def _in_time(course: Course, watch: Watch, pull: Callable[..., Any], *args: Any) -> Any:
-    watch.begin(course.patience())
-    try:
-        chunk = pull(*args)
-    except BaseException as error:
-        if watch.end() and isinstance(error, Exception):
-            raise course.stalled() from error
-        raise
-    if watch.end():
-        raise course.stalled()
-    return chunk
-
-
-async def _in_time_async(course: Course, pull: Callable[..., Any], *args: Any) -> Any:
-    limit = course.patience()
-    try:
-        async with asyncio.timeout(None if limit == math.inf else limit) as timeout:
-            return await pull(*args)
-    except TimeoutError as error:
-        if not timeout.expired():
-            raise
-        raise course.stalled() from error

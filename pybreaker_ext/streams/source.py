@@ -2,57 +2,80 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
+import sys
 from collections.abc import Mapping
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from contextlib import AsyncExitStack, ExitStack
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 
 class NoStreamError(TypeError):
     """What the function returned can't be iterated, or not like this. The caller's mistake."""
 
 
-def opened(found: Any, owned: ExitStack) -> Iterator[Any]:
-    """Return what a function returned as an iterator, which `owned` closes.
+def opened(found: Any) -> tuple[Iterator[Any], Callable[[], object]]:
+    """Return what a function returned as an iterator, and what closes it.
 
-    A context manager, such as Anthropic's for streams, is entered.
+    A context manager, such as Anthropic's for streams, is entered; leaving it is how it is closed.
 
     Raises:
         NoStreamError: It is none, or one for asyncio.
     """
+    if type(found) is GeneratorType:
+        return found, found.close
     if not _iterates(found) and hasattr(type(found), "__enter__"):
-        found = owned.enter_context(found)
+        return _entered(found)
     if not _iterates(found):
         _discard(found)
         how = "an asynchronous stream: use `async for`" if _is_asynchronous(found) else "no stream"
         raise NoStreamError(_not_a_stream(found, how))
-    owned.callback(_close, found)
-    iterator: Iterator[Any] = found if hasattr(type(found), "__next__") else iter(found)
-    return iterator
+    return found if hasattr(type(found), "__next__") else iter(found), lambda: _close(found)
 
 
-async def opened_async(found: Any, owned: AsyncExitStack) -> AsyncIterator[Any]:
-    """Return what a function returned as an asynchronous iterator, which `owned` closes.
+async def opened_async(found: Any) -> tuple[AsyncIterator[Any], Callable[[], Awaitable[object]]]:
+    """Return what a function returned as an asynchronous iterator, and what closes it.
 
-    What has to be awaited is awaited; a context manager, such as Anthropic's for streams, is entered.
+    What has to be awaited is awaited. A context manager, such as Anthropic's for streams, is entered;
+    leaving it is how it is closed.
 
     Raises:
         NoStreamError: It is none, or one for threads.
     """
+    if type(found) is AsyncGeneratorType:
+        return found, found.aclose
     if inspect.isawaitable(found) and not _iterates_async(found):
         found = await found
     if not _iterates_async(found) and hasattr(type(found), "__aenter__"):
-        found = await owned.enter_async_context(found)
+        return await _entered_async(found)
     if not _iterates_async(found):
         how = "a stream for threads: use `for`" if _iterates(found) else "no stream"
         raise NoStreamError(_not_a_stream(found, how))
-    owned.push_async_callback(_close_async, found)
-    iterator: AsyncIterator[Any] = found if hasattr(type(found), "__anext__") else aiter(found)
-    return iterator
+    return found if hasattr(type(found), "__anext__") else aiter(found), lambda: _close_async(found)
+
+
+def _entered(manager: Any) -> tuple[Iterator[Any], Callable[[], object]]:
+    leave = type(manager).__exit__
+    found = manager.__enter__()
+    try:
+        stream, _ = opened(found)
+    except BaseException:
+        leave(manager, *sys.exc_info())
+        raise
+    return stream, lambda: leave(manager, *sys.exc_info())
+
+
+async def _entered_async(manager: Any) -> tuple[AsyncIterator[Any], Callable[[], Awaitable[object]]]:
+    leave = type(manager).__aexit__
+    found = await manager.__aenter__()
+    try:
+        stream, _ = await opened_async(found)
+    except BaseException:
+        await leave(manager, *sys.exc_info())
+        raise
+    return stream, lambda: leave(manager, *sys.exc_info())
 
 
 def _iterates(found: Any) -> bool:
@@ -94,5 +117,4 @@ async def _close_async(found: Any) -> None:
     close = getattr(found, "aclose", None) or getattr(found, "close", None)
     closing = close() if callable(close) else None
     if inspect.isawaitable(closing):
-        with contextlib.suppress(StopAsyncIteration):
-            await closing
+        await closing

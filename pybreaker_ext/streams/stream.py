@@ -51,6 +51,10 @@ class Stream(Iterator[T]):
         self._course = course
         self._run = guard(lambda: course)()
 
+    def __iter__(self) -> Iterator[T]:  # noqa: PYI034  see below
+        """Return the guard itself, so that a loop goes to it without a detour."""
+        return self._run
+
     def __next__(self) -> T:
         """Return the next chunk."""
         chunk: T = next(self._run)
@@ -106,6 +110,10 @@ class AsyncStream(AsyncIterator[T]):
     def __init__(self, course: Course) -> None:
         self._course = course
         self._run = guard_async(lambda: course)()
+
+    def __aiter__(self) -> AsyncIterator[T]:  # noqa: PYI034  see below
+        """Return the guard itself, so that a loop goes to it without a detour."""
+        return self._run
 
     def __anext__(self) -> Any:
         """Return the next chunk."""

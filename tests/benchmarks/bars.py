@@ -27,6 +27,11 @@ PYBREAKER: Final = ("pybreaker", "memory")
 PYBREAKER_ON_REDIS: Final = ("pybreaker", "Redis")
 CIRCUITBREAKER: Final = ("circuitbreaker", "memory")
 
+#: Of the case of streams.
+STREAMS: Final = "chunk of 10,000 streams, asyncio"
+BARE: Final = ("bare async for", "")
+PASSED_ON: Final = ("async generator", "")
+
 Who = tuple[str, str]
 
 
@@ -119,6 +124,24 @@ def _fleet(results: Results) -> list[Bar]:
     ]
 
 
+def _streams(results: Results) -> list[Bar]:
+    case = STREAMS
+    found = [results.find("streams", case, *who) for who in (BARE, PASSED_ON)]
+    bars = []
+    for who in (IN_MEMORY, CACHED):
+        mine, text = results.find("streams", case, *who), f"{case}: {', '.join(who)}"
+        if mine is None:
+            bars.append(Bar(text, 1.5))
+            continue
+        bare, passed_on = (min(one.samples) for one in found)
+        best = min(mine.samples)
+        bars += [
+            Bar(f"{text} / an async generator that passes chunks on", 1.5, best / passed_on),
+            Bar(f"{text}, µs over a bare async for", 1.0, (best - bare) / 1000),
+        ]
+    return bars
+
+
 def _threads(results: Results) -> list[Bar]:
     bars = []
     for mine in (CACHED, IN_MEMORY):
@@ -135,4 +158,4 @@ def _threads(results: Results) -> list[Bar]:
 
 def bars_of(results: Results) -> list[Bar]:
     """Return all bars, with what was measured in this run."""
-    return [*_single_calls(results), *_commands(results), *_fleet(results), *_threads(results)]
+    return [*_single_calls(results), *_commands(results), *_streams(results), *_fleet(results), *_threads(results)]

@@ -49,10 +49,11 @@ def positive(text: str) -> int:
 
 def all_cases() -> list[tuple[str, Any]]:
     """Return all cases, each with the part of the results that it fills."""
-    from benchmarks import cases, commands, curves, processes, sizes, threads  # noqa: PLC0415  after the check
+    from benchmarks import cases, commands, curves, processes, sizes, streams, threads  # noqa: PLC0415  after the check
 
     return [
         *(("calls", case) for case in cases.CASES),
+        ("streams", streams.OPEN_AT_ONCE),
         *(("threads", case) for case in threads.THREADS),
         *(("processes", case) for case in processes.PROCESSES),
         *(("commands", case) for case in commands.COMMANDS),

@@ -16,6 +16,8 @@ class Effort:
         trip_rounds: Turns of what makes round trips.
         trip_turn: Their length. Round trips are fast or slow for seconds or minutes, so short turns that
             follow each other are all of one kind.
+        stream_rounds: Turns in the case of streams.
+        streams: How many are open at once.
         thread_rounds: Turns in the cases with threads.
         thread_turn: Their length.
         fleet_rounds: Turns in the cases with processes.
@@ -33,6 +35,8 @@ class Effort:
     turn: float = 0.005
     trip_rounds: int = 300
     trip_turn: float = 0.002
+    stream_rounds: int = 9
+    streams: int = 10_000
     thread_rounds: int = 9
     thread_turn: float = 0.2
     fleet_rounds: int = 7
@@ -55,6 +59,8 @@ QUICK: Final = Effort(
     turn=0.001,
     trip_rounds=50,
     trip_turn=0.001,
+    stream_rounds=1,
+    streams=1_000,
     thread_rounds=3,
     thread_turn=0.05,
     fleet_rounds=1,

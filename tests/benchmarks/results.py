@@ -43,6 +43,17 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class Chunks:
+    """One contestant's streams."""
+
+    case: str
+    library: str
+    store: str
+    #: Nanoseconds per chunk, one per round.
+    samples: list[float]
+
+
+@dataclass(frozen=True)
 class Fleet:
     """One contestant with some processes on one circuit."""
 
@@ -93,6 +104,7 @@ class Curve:
 
 KINDS: dict[str, Any] = {
     "calls": Calls,
+    "streams": Chunks,
     "threads": Rates,
     "processes": Fleet,
     "commands": Commands,
@@ -107,6 +119,7 @@ class Results:
 
     machine: dict[str, str] = field(default_factory=dict)
     calls: list[Calls] = field(default_factory=list)
+    streams: list[Chunks] = field(default_factory=list)
     threads: list[Rates] = field(default_factory=list)
     processes: list[Fleet] = field(default_factory=list)
     commands: list[Commands] = field(default_factory=list)
@@ -135,5 +148,5 @@ def load(path: Path) -> Results:
     results = Results(data["machine"])
     for name, cls in KINDS.items():
         wanted = [one.name for one in fields(cls)]
-        setattr(results, name, [cls(**{key: item[key] for key in wanted}) for item in data[name]])
+        setattr(results, name, [cls(**{key: item[key] for key in wanted}) for item in data.get(name, [])])
     return results

@@ -45,6 +45,9 @@ def rows(results: Results) -> Iterator[Row]:
         bare = results.find("calls", item.case, "bare call", "")
         over = ("", "") if item is bare else (time(item.best - bare.best), time(item.median - bare.median))
         yield item.case, item.library, item.store, time(item.best), over[0], time(item.median), over[1], ""
+    for chunks in results.streams:
+        best, median = min(chunks.samples), statistics.median(chunks.samples)
+        yield chunks.case, chunks.library, chunks.store, time(best), "", time(median), "", "per chunk"
     yield from _threads(results)
     for fleet in results.processes:
         besides = f"p50 {time(statistics.median(fleet.p50))}, p99 {time(statistics.median(fleet.p99))}"

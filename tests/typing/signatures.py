@@ -5,11 +5,13 @@ A line that must be an error carries a `type: ignore`, and both checkers complai
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Generator
 from typing import TYPE_CHECKING, Any, assert_type
 
 import pybreaker_ext
 from pybreaker_ext import CircuitBreaker, CircuitState, Snapshot
+from pybreaker_ext.streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
     import pybreaker
@@ -114,6 +116,46 @@ async def main() -> None:
     await breaker.call_async(plain, "1")  # type: ignore[call-overload]
     async with breaker.calling() as given:
         assert_type(given, None)
+
+
+@breaker
+async def async_generator(a: int) -> AsyncIterator[int]:
+    yield a
+
+
+@breaker(chunk_timeout=3, complete=bool)
+async def chat(a: int) -> AsyncIterator[int]:
+    return stream()
+
+
+async def made() -> AsyncIterator[str]:
+    return texts()
+
+
+async def texts() -> AsyncIterator[str]:
+    yield ""
+
+
+@contextlib.asynccontextmanager
+async def manager() -> AsyncIterator[AsyncIterator[str]]:
+    yield texts()
+
+
+async def streams() -> None:
+    assert_type(async_generator(1), AsyncIterator[int])
+    assert_type(await chat(1), AsyncIterator[int])
+    assert_type(breaker.stream(generator, 1), Stream[int])
+    assert_type(breaker.stream(texts, chunk_timeout=3), AsyncStream[str])
+    assert_type(breaker.stream(made), AsyncStream[str])
+    assert_type(breaker.stream(manager), AsyncStream[str])
+    async with breaker.stream(texts) as guarded:
+        async for text in guarded:
+            assert_type(text, str)
+    with breaker.stream(list[bytes]) as plain_stream:
+        assert_type(next(plain_stream), bytes)
+    breaker.stream(texts, chunk_timeout="3")  # type: ignore[call-overload]
+    async_generator("1")  # type: ignore[arg-type]
+    breaker(chunk_timeout="3")  # type: ignore[call-overload]
 
 
 with breaker.calling() as nothing:
