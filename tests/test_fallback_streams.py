@@ -113,6 +113,13 @@ class TestBeforeTheFirstChunk:
         assert chain.breakers[0].fail_counter == 1
         assert chain.sources[0].closed == 1
 
+    def test_a_rule_that_fails_says_failure(self, colour: Any) -> None:
+        chain = Chain(colour, Source(1), options={"failure_chunk": lambda chunk: chunk.nothing})
+        with pytest.raises(AllTargetsFailedError) as caught:
+            chain.all()
+        assert isinstance(caught.value.exceptions[0], FailedResult)
+        assert chain.breakers[0].fail_counter == 1
+
     @pytest.mark.parametrize("error", [StatusError(400), KeyboardInterrupt()])
     def test_what_says_nothing_against_the_target(self, colour: Any, error: BaseException) -> None:
         chain = Chain(colour, Source(error), Source(2), breaker=policies.llm())

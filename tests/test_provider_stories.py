@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import functools
 import threading
 import time
 from types import MappingProxyType
@@ -20,7 +22,6 @@ from provider import BROKEN_AFTER, TEXTS, Provider, running_provider
 
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, policies
 from pybreaker_ext.fallback import AllTargetsFailedError, FallbackChain, Target
-from pybreaker_ext.isolation import run_isolated, run_isolated_async
 from pybreaker_ext.retry import RetryPolicy
 from pybreaker_ext.streams import (
     IncompleteStreamError,
@@ -49,35 +50,42 @@ def providers() -> Iterator[dict[str, Provider]]:
 
 
 class Threads:
-    """Plain clients."""
+    """Plain clients, which a story uses again and again: they are slow to make."""
 
     name = "threads"
-    clients = MappingProxyType[str, Any]({"openai": openai.OpenAI, "anthropic": anthropic.Anthropic})
+    classes = MappingProxyType[str, Any]({"openai": openai.OpenAI, "anthropic": anthropic.Anthropic})
+
+    def __init__(self) -> None:
+        self._clients: dict[Any, Any] = {}
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
 
     def asker(self, provider: Provider, patience: float) -> Callable[..., Any]:
         """Return a function that asks the provider, and returns the text of its answer."""
 
-        def ask(**question: Any) -> str:
-            with self.client(provider, patience) as client:
-                return text_of(create_of(client)(**QUESTION, **question))
+        def ask() -> str:
+            return text_of(create_of(self.client(provider, patience))(**QUESTION))
 
         return ask
 
     def streamer(self, provider: Provider, patience: float) -> Callable[..., Any]:
         def stream() -> Iterator[Any]:
-            with self.client(provider, patience) as client, create_of(client)(**QUESTION, stream=True) as chunks:
+            with create_of(self.client(provider, patience))(**QUESTION, stream=True) as chunks:
                 yield from chunks
 
         return stream
 
     def client(self, provider: Provider, patience: float) -> Any:
-        return self.clients[provider.name](api_key="k", base_url=provider.url, max_retries=0, timeout=patience)
+        key = (provider.name, patience)
+        if key not in self._clients:
+            make = self.classes[provider.name]
+            self._clients[key] = make(api_key="k", base_url=provider.url, max_retries=0, timeout=patience)
+        return self._clients[key]
 
     def run(self, call: Callable[..., Any], *args: Any) -> Any:
         return call(*args)
-
-    def run_many(self, call: Callable[[], Any], count: int) -> list[Any]:
-        return [outcome.unwrap() for outcome in run_isolated([call] * count, limit=count)]
 
     def consume(self, stream: Any, seen: list[str]) -> None:
         with stream:
@@ -85,24 +93,31 @@ class Threads:
 
 
 class Asyncio(Threads):
-    """Asynchronous clients."""
+    """Asynchronous clients, and a loop for the whole story."""
 
     name = "asyncio"
-    clients = MappingProxyType[str, Any]({"openai": openai.AsyncOpenAI, "anthropic": anthropic.AsyncAnthropic})
+    classes = MappingProxyType[str, Any]({"openai": openai.AsyncOpenAI, "anthropic": anthropic.AsyncAnthropic})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runner = asyncio.Runner()
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            self.run(client.close)
+        self._runner.close()
 
     def asker(self, provider: Provider, patience: float) -> Callable[..., Any]:
-        async def ask(**question: Any) -> str:
-            async with self.client(provider, patience) as client:
-                return text_of(await create_of(client)(**QUESTION, **question))
+        async def ask() -> str:
+            return text_of(await create_of(self.client(provider, patience))(**QUESTION))
 
         return ask
 
     def streamer(self, provider: Provider, patience: float) -> Callable[..., Any]:
         async def stream() -> Any:
-            async with self.client(provider, patience) as client:
-                async with await create_of(client)(**QUESTION, stream=True) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+            async with await create_of(self.client(provider, patience))(**QUESTION, stream=True) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
         return stream
 
@@ -110,11 +125,7 @@ class Asyncio(Threads):
         async def main() -> Any:
             return await call(*args)
 
-        return asyncio.run(main())
-
-    def run_many(self, call: Callable[[], Any], count: int) -> list[Any]:
-        outcomes = asyncio.run(run_isolated_async([call] * count, limit=count))
-        return [outcome.unwrap() for outcome in outcomes]
+        return self._runner.run(main())
 
     def consume(self, stream: Any, seen: list[str]) -> None:
         async def main() -> None:
@@ -122,7 +133,7 @@ class Asyncio(Threads):
                 async for chunk in stream:
                     seen.extend(filter(None, [delta_of(chunk)]))
 
-        asyncio.run(main())
+        self.run(main)
 
 
 def create_of(client: Any) -> Any:
@@ -189,9 +200,10 @@ def primary(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=[Threads(), Asyncio()], ids=lambda colour: colour.name)
-def world(request: pytest.FixtureRequest, providers: dict[str, Provider], primary: str) -> World:
-    return World(request.param, providers, primary)
+@pytest.fixture(params=[Threads, Asyncio], ids=lambda colour: colour.name)
+def world(request: pytest.FixtureRequest, providers: dict[str, Provider], primary: str) -> Iterator[World]:
+    with contextlib.closing(request.param()) as colour:
+        yield World(colour, providers, primary)
 
 
 class TestRetries:
@@ -211,18 +223,12 @@ class TestRetries:
         world.primary.plays("503")
         breaker, policy = world.breaker(fail_max=3), world.policy(max_attempts=7)
 
-        async def of_asyncio() -> float:
-            return await timed_async(lambda: policy.call_async(breaker, world.colour.asker(world.primary, PATIENCE)))
-
-        def cost() -> float:
-            if world.colour.name == "asyncio":
-                return asyncio.run(of_asyncio())
-            return timed(lambda: policy.call(breaker, world.colour.asker(world.primary, PATIENCE)))
-
+        call = functools.partial(policy.call, breaker, world.colour.asker(world.primary, PATIENCE))
+        cost = functools.partial(timed if world.colour.name == "threads" else timed_async, call)
         for _ in range(2):
             with pytest.raises(CircuitBreakerError):
                 world.ask(policy, breaker)
-        assert min(cost() for _ in range(30)) < 0.001
+        assert min(world.colour.run(cost) for _ in range(30)) < 0.001
         assert len(world.primary.asked) == 3
 
     def test_nobody_comes_back_before_retry_after(self, world: World) -> None:
@@ -262,12 +268,12 @@ async def timed_async(call: Callable[[], Any]) -> float:
 
 
 def test_with_a_clock_that_runs_nobody_comes_back_before_retry_after(providers: dict[str, Provider]) -> None:
-    world = World(Asyncio(), providers, "openai")
-    world.primary.plays("429", "answer")
-    breaker = CircuitBreaker(**policies.llm())
-    assert world.ask(RetryPolicy(jitter=0.01), breaker) == TEXTS["openai"]
-    first, second = world.primary.asked
-    assert second - first >= 2
+    with contextlib.closing(Asyncio()) as colour:
+        world = World(colour, providers, "openai")
+        world.primary.plays("429", "answer")
+        assert world.ask(RetryPolicy(jitter=0.01), CircuitBreaker(**policies.llm())) == TEXTS["openai"]
+        first, second = world.primary.asked
+        assert second - first >= 2
 
 
 class TestChains:
@@ -348,7 +354,8 @@ def herd(world: World, chain: Any) -> list[Any]:
     async def main() -> list[Any]:
         return await asyncio.gather(*[call_async() for _ in range(20)])
 
-    return asyncio.run(main())
+    found: list[Any] = world.colour.run(main)
+    return found
 
 
 class TestStreams:

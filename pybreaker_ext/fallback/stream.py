@@ -11,7 +11,7 @@ from pybreaker_ext.fallback.search import search, search_async
 from pybreaker_ext.streams.source import NoStreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
     from types import TracebackType
 
     from pybreaker_ext.fallback.answers import Attempt
@@ -79,31 +79,30 @@ class Opening:
         self._begun = how
 
     def _tried(self, target: Target[Any, Any]) -> Ended:
-        stream = self._stream_of(target)
+        options = {**target.stream_options, **self._kwargs}
+        stream: Any = target.breaker.stream(target.func, *self._args, **options)
         _check_colour(target, stream, "__next__", "asyncio: use `async for`")
         try:
             chunk = next(stream, _END)
         except Exception as error:  # noqa: BLE001  it is told
             return _failed(target, error)
-        if not _has_failed(stream, chunk):
+        if not _tells_of_failure(chunk, options):
             return Ended(SUCCESS, (stream, chunk))
         stream.close()
         return _failed(target, FailedResult(chunk))
 
     async def _tried_async(self, target: Target[Any, Any]) -> Ended:
-        stream = self._stream_of(target)
+        options = {**target.stream_options, **self._kwargs}
+        stream: Any = target.breaker.stream(target.func, *self._args, **options)
         _check_colour(target, stream, "__anext__", "threads: use `for`")
         try:
             chunk = await anext(stream, _END)
         except Exception as error:  # noqa: BLE001  it is told
             return _failed(target, error)
-        if not _has_failed(stream, chunk):
+        if not _tells_of_failure(chunk, options):
             return Ended(SUCCESS, (stream, chunk))
         await stream.aclose()
         return _failed(target, FailedResult(chunk))
-
-    def _stream_of(self, target: Target[Any, Any]) -> Any:
-        return target.breaker.stream(target.func, *self._args, **{**target.stream_options, **self._kwargs})
 
 
 class FallbackStream(Generic[T]):
@@ -192,9 +191,15 @@ def _check_colour(target: Target[Any, Any], stream: Any, method: str, what: str)
         raise TypeError(message)
 
 
-def _has_failed(stream: Any, chunk: Any) -> bool:
-    """Tell whether the first chunk was the backend's word that it has failed, which its breaker has counted."""
-    return chunk is not _END and bool(stream._course.settled)
+def _tells_of_failure(chunk: Any, options: Mapping[str, Any]) -> bool:
+    """Tell whether the first chunk is the backend's word that it has failed, which its breaker has counted."""
+    rule = options.get("failure_chunk")
+    if rule is None or chunk is _END:
+        return False
+    try:
+        return bool(rule(chunk))
+    except Exception:  # noqa: BLE001  the breaker has logged it, and counted it as a failure
+        return True
 
 
 def _failed(target: Target[Any, Any], error: Exception) -> Ended:
