@@ -203,6 +203,22 @@ class TestAfterTheFirstChunk:
 
 
 class TestColours:
+    def test_what_the_provider_gives_with_it(self) -> None:
+        class Chunks:
+            response = "of the provider"
+
+            def __iter__(self) -> Any:
+                return self
+
+            def __next__(self) -> int:
+                return 1
+
+        chain: Any = FallbackChain([Target("a", CircuitBreaker(), Chunks)])
+        stream = chain.stream()
+        assert stream.source is None
+        assert next(stream) == 1
+        assert stream.source.response == "of the provider"
+
     def test_plain_functions_that_return_streams_of_either_kind(self) -> None:
         source = Source(1, 2)
         breaker = CircuitBreaker()

@@ -30,6 +30,7 @@ class Origin:
     def __init__(self) -> None:
         self.target: str | None = None
         self.attempts: tuple[Attempt, ...] = ()
+        self.stream: Any = None
 
 
 class Opening:
@@ -52,7 +53,7 @@ class Opening:
         self._begin("threads")
         found = search(self._course_of(), lambda target: functools.partial(self._tried, target))
         stream, chunk = found.value
-        origin.target, origin.attempts = found.target, found.attempts
+        origin.target, origin.attempts, origin.stream = found.target, found.attempts, stream
         del origin, found  # what they hold are errors, whose tracebacks hold this frame
         if chunk is not _END:
             with stream:
@@ -64,7 +65,7 @@ class Opening:
         self._begin("asyncio")
         found = await search_async(self._course_of(), lambda target: functools.partial(self._tried_async, target))
         stream, chunk = found.value
-        origin.target, origin.attempts = found.target, found.attempts
+        origin.target, origin.attempts, origin.stream = found.target, found.attempts, stream
         del origin, found  # what they hold are errors, whose tracebacks hold this frame
         if chunk is not _END:
             async with stream:
@@ -137,6 +138,11 @@ class FallbackStream(Generic[T]):
     def attempts(self) -> tuple[Attempt, ...]:
         """What was tried before it, in order."""
         return self._origin.attempts
+
+    @property
+    def source(self) -> Any:
+        """The target's guarded stream, which has what its provider's has; None before the first chunk."""
+        return self._origin.stream
 
     def __iter__(self) -> Self:
         """Return this stream."""
