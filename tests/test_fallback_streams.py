@@ -298,7 +298,8 @@ class TestDeadline:
             yield 1
 
         async def main() -> None:
-            stalling = Target("a", CircuitBreaker(), hang, stream_options={"first_chunk_timeout": 0.05})
+            breaker = CircuitBreaker(include=[ConnectionError])  # a rule that does not know this failure
+            stalling = Target("a", breaker, hang, stream_options={"first_chunk_timeout": 0.05})
             chain: Any = FallbackChain([stalling, Target("b", CircuitBreaker(), Source(2).asynchronous)])
             stream = chain.stream()
             assert [chunk async for chunk in stream] == [2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from pybreaker_ext.ended import FAILURE, NEUTRAL, SUCCESS, Ended, open_for, raised
@@ -83,10 +84,11 @@ class Opening:
         options = {**target.stream_options, **self._kwargs}
         stream: Any = target.breaker.stream(target.func, *self._args, **options)
         _check_colour(target, stream, "__next__", "asyncio: use `async for`")
+        late = _lateness(options)
         try:
             chunk = next(stream, _END)
         except Exception as error:  # noqa: BLE001  it is told
-            return _failed(target, error)
+            return _failed(target, error, late=late())
         if not _tells_of_failure(chunk, options):
             return Ended(SUCCESS, (stream, chunk))
         stream.close()
@@ -96,10 +98,11 @@ class Opening:
         options = {**target.stream_options, **self._kwargs}
         stream: Any = target.breaker.stream(target.func, *self._args, **options)
         _check_colour(target, stream, "__anext__", "threads: use `for`")
+        late = _lateness(options)
         try:
             chunk = await anext(stream, _END)
         except Exception as error:  # noqa: BLE001  it is told
-            return _failed(target, error)
+            return _failed(target, error, late=late())
         if not _tells_of_failure(chunk, options):
             return Ended(SUCCESS, (stream, chunk))
         await stream.aclose()
@@ -208,10 +211,17 @@ def _tells_of_failure(chunk: Any, options: Mapping[str, Any]) -> bool:
         return True
 
 
-def _failed(target: Target[Any, Any], error: Exception) -> Ended:
+def _lateness(options: Mapping[str, Any]) -> Callable[[], bool]:
+    """Return what tells whether the first chunk is too late."""
+    began, limit = time.monotonic(), options.get("first_chunk_timeout")
+    return lambda: limit is not None and time.monotonic() - began >= limit
+
+
+def _failed(target: Target[Any, Any], error: Exception, *, late: bool = False) -> Ended:
     """Return what it came to that a stream has ended before its first chunk."""
     if isinstance(error, NoStreamError):
         return Ended(NEUTRAL, error=error)
-    if isinstance(error, (FailedResult, IncompleteStreamError)):  # failures whatever the breaker's rules say
+    # Failures whatever the breaker's rules say.
+    if isinstance(error, (FailedResult, IncompleteStreamError)) or (late and isinstance(error, TimeoutError)):
         return Ended(FAILURE, error=error, wait=open_for(target.breaker))
     return raised(target.breaker, error)

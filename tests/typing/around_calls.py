@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 from pybreaker_ext import CircuitBreaker
 from pybreaker_ext.fallback import FallbackChain, FallbackResult, FallbackStream, Target
 from pybreaker_ext.isolation import Outcome, run_isolated, run_isolated_async
 from pybreaker_ext.retry import RetryBudget, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Iterator
 
 breaker = CircuitBreaker()
 retry = RetryPolicy(on=[ConnectionError], budget=RetryBudget(0.1))
