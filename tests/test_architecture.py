@@ -45,6 +45,12 @@ ALLOWED = {
     "factory": {"environment", "forks", "registry"},
     "streams": {"errors", "forks", "outcome", "settings"},
     "streaming": {"admission", "kinds", "streams"},
+    "cancelling": set(),
+    "isolation": {"kinds", "settings"},
+    "ended": {"errors", "http", "machine", "outcome", "quick"},
+    "notes": set(),
+    "retry": {"breaker", "cancelling", "ended", "forks", "kinds", "machine", "notes", "settings"},
+    "fallback": {"breaker", "cancelling", "ended", "errors", "kinds", "machine", "notes", "settings", "streams"},
     "breaker": STORAGES | {"block", "kinds", "outcome", "quick", "settings", "streaming", "streams"},
 }
 
@@ -54,6 +60,7 @@ EXTRAS = {
     "config_yaml": {"yaml"},
     "listeners.opentelemetry": {"opentelemetry"},
     "listeners.prometheus": {"prometheus_client"},
+    "retry.loop": {"tenacity"},
 }
 
 

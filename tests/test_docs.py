@@ -126,7 +126,7 @@ class Run:
             program, *arguments = words[len(variables) :]
             environment = os.environ | {found["name"]: found["value"] for found in variables}
             if program == "python":
-                self._saved.discard(arguments[0])
+                self._ran(arguments[0])
                 program = sys.executable
             done = subprocess.run(
                 [program, *arguments],
@@ -138,6 +138,13 @@ class Run:
                 check=False,
             )
             assert (tidy(expected), 0) == (tidy(done.stdout), done.returncode), done.stderr
+
+    def _ran(self, name: str) -> None:
+        """Note that a saved file is run, and with it those that it imports."""
+        if name in self._saved:
+            self._saved.discard(name)
+            for module in re.findall(r"^import (\w+)$", (self._directory / name).read_text(), re.MULTILINE):
+                self._ran(f"{module}.py")
 
 
 def tidy(text: str) -> list[str]:
@@ -166,7 +173,8 @@ def errors(
 
 def substitution(request: pytest.FixtureRequest, page: Path) -> Callable[[str], str]:
     """Return what puts the real server in the place of the documented one."""
-    if "redis.Redis" not in page.read_text("utf-8"):
+    text = page.read_text("utf-8")
+    if "redis.Redis" not in text and "redis://localhost:6379/0" not in text:
         return str
     server: servers.RedisServer = request.getfixturevalue("redis_server")
 
@@ -195,6 +203,10 @@ def test_every_example_runs_and_prints_what_it_says(block: Block, errors: dict[i
         ("```python\nimport pytest\n\nwith pytest.raises(KeyError):\n    pass\n```\n", pytest.fail.Exception),
         ("```python\n# run.py\nprint(1)\n```\n\n```console\n$ python run.py\n2\n```\n", AssertionError),
         ("```python\n# run.py\n1 / 0\n```\n\n```console\n$ python run.py\n```\n", AssertionError),
+        (
+            "```python\n# a.py\n1 / 0\n```\n\n```python\n# b.py\nimport a\n```\n\n```console\n$ python b.py\n```\n",
+            AssertionError,
+        ),
         ("```toml\n# a.toml\n```\n\n```console\n$ A=1 printenv B\n```\n", AssertionError),
         ("```toml\nnameless = 1\n```\n", AssertionError),
     ],
