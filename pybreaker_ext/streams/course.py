@@ -12,10 +12,9 @@ from pybreaker_ext.outcome import SUCCESS, Outcome
 from pybreaker_ext.streams.rules import NO_RULES, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pybreaker_ext.storage.view import Permit
     from pybreaker_ext.streaming import CircuitStreams
+    from pybreaker_ext.streams.source import Opened
     from pybreaker_ext.streams.watchdog import Watch
 
 logger = logging.getLogger("pybreaker_ext.streams")
@@ -48,6 +47,7 @@ class Course:
 
     __slots__ = (
         "_began",
+        "_flows",
         "_last",
         "_renew_at",
         "_settled",
@@ -55,13 +55,12 @@ class Course:
         "args",
         "begun",
         "breaker",
-        "close",
         "func",
         "kwargs",
         "made",
+        "opened",
         "permit",
         "rules",
-        "source",
         "watch",
     )
 
@@ -84,16 +83,17 @@ class Course:
         self.made = made
         #: How it is iterated: `SYNC`, `ASYNC` or not yet.
         self.begun = ""
-        #: What the function returned, or what its context manager gave.
-        self.source: Any = None
-        #: What closes it, or returns an awaitable that does.
-        self.close: Callable[[], Any] | None = None
+        #: What the function returned, once it has.
+        self.opened: Opened | None = None
         #: What ends its waits, of threads.
         self.watch: Watch | None = None
         #: Whether its outcome is reported.
         self._settled = False
         self._began = 0.0
         self._renew_at = math.inf
+        #: Whether a chunk has come.
+        self._flows = False
+        #: The last chunk that isn't blank.
         self._last: Any = _NO_CHUNK
         #: An error that nobody need judge, and what it is.
         self._verdict: tuple[BaseException, str] | None = None
@@ -128,6 +128,7 @@ class Course:
 
     def news(self, chunk: Any) -> Outcome | None:
         """Note a chunk; return a failure that it tells of, or `RENEWAL` when a third of a lease is over."""
+        self._flows = True
         if type(chunk) not in (str, bytes) or chunk.strip():  # blank lines part a stream's events, and end nothing
             self._last = chunk
         if self._settled:
@@ -155,7 +156,7 @@ class Course:
         if complete is None:
             return SUCCESS
         try:
-            whole = last is not _NO_CHUNK and complete(last)
+            whole = last is not _NO_CHUNK and bool(complete(last))
         except Exception:
             logger.exception(_FAULT)
             return Outcome("failure", FailedResult(last))
@@ -178,13 +179,13 @@ class Course:
         if self._verdict is not None:
             known, kind = self._verdict
             self._verdict = None  # or the error's frames and this would keep each other
-            if error is known or (kind == "neutral" and error.__context__ is known):
+            if error is known or (kind == "neutral" and known in _contexts(error)):
                 return Outcome(kind, error)
         return self.breaker._judge.error(error, self.breaker.is_system_error)
 
     def patience(self) -> float:
         """Return the seconds for which the next chunk may be waited for."""
-        if self._last is not _NO_CHUNK:
+        if self._flows:
             return math.inf if self.rules.chunk_timeout is None else self.rules.chunk_timeout
         if self.rules.first_chunk_timeout is None:
             return math.inf
@@ -192,10 +193,8 @@ class Course:
 
     def stalled(self) -> Exception:
         """Return the error of a stream whose next chunk did not come in time."""
-        first = self._last is _NO_CHUNK
-        name = "first_chunk_timeout" if first else "chunk_timeout"
-        limit = self.rules.first_chunk_timeout if first else self.rules.chunk_timeout
-        message = f"the stream's {'first' if first else 'next'} chunk did not come in {name}={limit:g} seconds"
+        which, name = ("next", "chunk_timeout") if self._flows else ("first", "first_chunk_timeout")
+        message = f"the stream's {which} chunk did not come in {name}={getattr(self.rules, name):g} seconds"
         return self.failed(TimeoutError(message))
 
     def _renew_later(self) -> None:
@@ -210,3 +209,12 @@ class Course:
         except Exception:
             logger.exception(_FAULT)
             return True
+
+
+def _contexts(error: BaseException) -> list[BaseException]:
+    """Return the errors while which others were raised that led to this one."""
+    found: list[BaseException] = []
+    while error.__context__ is not None and error.__context__ not in found:
+        error = error.__context__
+        found.append(error)
+    return found

@@ -25,11 +25,12 @@ def timer(course: Course) -> Callable[[Any], Any]:
     """
     if not course.rules.timed:
         return _untimed
-    cut = cutter(course.source, course.func)
+    stream = course.opened.stream if course.opened else None
+    cut = cutter(stream, course.func)
     if cut is None:
         message = (
             f"first_chunk_timeout and chunk_timeout can't be kept: nothing is known to end the waits of "
-            f"{type(course.source).__name__}; set the time-out of your client instead"
+            f"{type(stream).__name__}; set the time-out of your client instead"
         )
         raise NoStreamError(message)
     watch = course.watch = Watch(watchdog, cut)
@@ -50,6 +51,7 @@ def _in_time(course: Course, watch: Watch, pull: Callable[..., Any], *args: Any)
     try:
         chunk = pull(*args)
     except BaseException as error:
+        args = ()  # or an error that is thrown in and this frame would keep each other
         if watch.end() and isinstance(error, Exception):
             raise course.stalled() from error
         raise
@@ -63,7 +65,8 @@ async def _in_time_async(course: Course, pull: Callable[..., Any], *args: Any) -
     try:
         async with asyncio.timeout(None if limit == math.inf else limit) as timeout:
             return await pull(*args)
-    except TimeoutError as error:
-        if not timeout.expired():
-            raise
-        raise course.stalled() from error
+    except BaseException as error:
+        args = ()  # or an error that is thrown in and this frame would keep each other
+        if timeout.expired() and isinstance(error, Exception):
+            raise course.stalled() from error
+        raise
