@@ -1,0 +1,9 @@
+"""All faults."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from faults import redis_faults
+
+FAULTS: Final = (*redis_faults.FAULTS,)
