@@ -36,6 +36,9 @@ LOST_ATTEMPT: Final = 30.0
 #: What a server says that doesn't know HELLO or AUTH, and what follows: user and password.
 _ARGUMENTS: Final = re.compile(r"(with args beginning with:).*", re.DOTALL)
 
+#: How a server before Redis 5 refuses a script that writes after it has read the clock, as ours does.
+TOO_OLD: Final = "non deterministic commands"
+
 #: Characters of an error that the log gets.
 ERROR_LENGTH: Final = 300
 
@@ -239,4 +242,6 @@ def _text(error: BaseException) -> str:
         text = _ARGUMENTS.sub(r"\1 ...", f"{type(error).__name__}: {error}")
     except Exception:  # noqa: BLE001  an error that can't be told must not become another one
         return type(error).__name__
+    if TOO_OLD in text:
+        text = f"needs Redis 5 or newer; {text}"
     return text if len(text) <= ERROR_LENGTH else f"{text[:ERROR_LENGTH]} ..."

@@ -52,7 +52,6 @@ class Fault:
             circuit is closed, while it is open, and while it is probed.
         quick: Whether the tests try it, too.
         lasting: Whether the place stays usable for other faults.
-        options: Of redis-server.
         says: What each worker's log must tell, once.
         sound: Whether the store loses nothing, so that what one worker knows of it holds for all.
         bound: Seconds by which it may delay a call; None: as the place.
@@ -68,7 +67,6 @@ class Fault:
     again: bool = False
     quick: bool = True
     lasting: bool = True
-    options: tuple[str, ...] = ()
     says: str = ""
     sound: bool = False
     bound: float | None = None

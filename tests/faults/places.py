@@ -6,13 +6,17 @@ import contextlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import servers
 from proxy import proxy_to
 
+from faults.old_redis import OLD_REDIS, old_program
+from faults.small_disk import small_disk
+from faults.tls import TRUSTED, Certificates
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import redis
     from proxy import Proxy
@@ -45,9 +49,22 @@ class RedisPlace(Place):
         super().__init__()
         self.server = server
         self.url = server.url
+        #: Of the default user, when a fault has set one.
+        self.password: str | None = None
 
     def admin(self) -> redis.Redis:
-        return self.server.client()
+        return self.server.client(password=self.password)
+
+
+class TLSPlace(RedisPlace):
+    """One server that its users reach by TLS."""
+
+    bound = 0.75
+
+    def __init__(self, server: servers.RedisServer, port: int, certificates: Certificates) -> None:
+        super().__init__(server)
+        self.certificates = certificates
+        self.url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificates.directory / TRUSTED}"
 
 
 class ProxiedPlace(RedisPlace):
@@ -95,26 +112,69 @@ class SQLitePlace(Place):
         self.url = f"sqlite:///{self.path}"
 
 
-REDIS, PROXIED, SENTINELS, CLUSTER, SQLITE = "Redis", "Redis behind a proxy", "Sentinel", "Cluster", "SQLite"
+REDIS, PROXIED, TLS, SENTINELS, CLUSTER = "Redis", "Proxy", "TLS", "Sentinel", "Cluster"
+SQLITE, SMALL_DISK = "SQLite", "SQLite on a small disk"
 
 
 @contextlib.contextmanager
-def place_of(kind: str, *options: str) -> Iterator[Any]:
-    """Start what the place needs; `options` are redis-server's."""
+def place_of(kind: str) -> Iterator[Any]:
+    """Start what the place needs."""
     with contextlib.ExitStack() as stack:
-        if kind == SQLITE:
-            # Not in a directory that only its owner may enter.
-            directory = Path(tempfile.mkdtemp(prefix="pybreaker-ext-faults-"))
-            directory.chmod(0o755)
-            stack.callback(shutil.rmtree, directory, ignore_errors=True)
-            yield SQLitePlace(directory)
-        elif kind == SENTINELS:
-            yield SentinelPlace(stack.enter_context(servers.running_sentinels()))
-        elif kind == CLUSTER:
-            yield ClusterPlace(stack.enter_context(servers.running_cluster(3, replicas=1)))
-        else:
-            server = stack.enter_context(servers.running_redis(*options))
-            if kind == REDIS:
-                yield RedisPlace(server)
-            else:
-                yield ProxiedPlace(server, stack.enter_context(proxy_to(server.port)))
+        yield _MAKERS[kind](stack)
+
+
+def _sqlite(stack: contextlib.ExitStack) -> SQLitePlace:
+    return SQLitePlace(_directory(stack))
+
+
+def _redis(stack: contextlib.ExitStack) -> RedisPlace:
+    return RedisPlace(stack.enter_context(servers.running_redis()))
+
+
+def _old_redis(stack: contextlib.ExitStack) -> RedisPlace:
+    return RedisPlace(stack.enter_context(servers.running_redis(program=old_program())))
+
+
+def _proxied(stack: contextlib.ExitStack) -> ProxiedPlace:
+    server = stack.enter_context(servers.running_redis())
+    return ProxiedPlace(server, stack.enter_context(proxy_to(server.port)))
+
+
+def _tls(stack: contextlib.ExitStack) -> TLSPlace:
+    certificates, port = Certificates(_directory(stack)), servers.free_port()
+    server = stack.enter_context(servers.running_redis("--tls-port", str(port), *certificates.options))
+    return TLSPlace(server, port, certificates)
+
+
+def _sentinels(stack: contextlib.ExitStack) -> SentinelPlace:
+    return SentinelPlace(stack.enter_context(servers.running_sentinels()))
+
+
+def _cluster(stack: contextlib.ExitStack) -> ClusterPlace:
+    return ClusterPlace(stack.enter_context(servers.running_cluster(3, replicas=1)))
+
+
+def _small_disk(stack: contextlib.ExitStack) -> SQLitePlace:
+    directory = _directory(stack)
+    stack.enter_context(small_disk(directory))
+    return SQLitePlace(directory)
+
+
+def _directory(stack: contextlib.ExitStack) -> Path:
+    """Return a new directory that everybody may enter."""
+    directory = Path(tempfile.mkdtemp(prefix="pybreaker-ext-faults-"))
+    directory.chmod(0o755)
+    stack.callback(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
+_MAKERS: Final[dict[str, Callable[[contextlib.ExitStack], Place]]] = {
+    REDIS: _redis,
+    PROXIED: _proxied,
+    TLS: _tls,
+    OLD_REDIS: _old_redis,
+    SENTINELS: _sentinels,
+    CLUSTER: _cluster,
+    SQLITE: _sqlite,
+    SMALL_DISK: _small_disk,
+}

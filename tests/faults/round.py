@@ -63,7 +63,7 @@ class Story:
     def _happen(self) -> None:
         traffic = self.scene.traffic
         self._mark("calm")
-        self._well()
+        traffic.closes()
         self._go_on()
         before = traffic.vitals()
         self._mark("broken")
@@ -79,13 +79,14 @@ class Story:
         self._again()
         traffic.board.sick = False
         self.fault.mends(self.scene)
-        self._well()
+        traffic.closes()
         self.finding.healed = time.monotonic() - self._began["mended"]
         self._mark("sick again")
         traffic.board.sick = True
         traffic.rejections()
         traffic.board.sick = False
-        self._well()
+        traffic.closes()
+        wait_until("a newcomer sees the same closed circuit as all workers", traffic.is_one_circuit)
         self._mark("calm again")
         self._go_on()
         self._mark("end")
@@ -108,13 +109,6 @@ class Story:
             shared = effect is Effect.SHARED
             what = "all workers decide together" if shared else "each worker decides alone"
             wait_until(what, lambda: {look.shared for look in self.scene.traffic.looks()} == {shared})
-
-    def _well(self) -> None:
-        """Wait until the circuit is closed, and shared, for all."""
-        wait_until(
-            "the circuit is closed and shared",
-            lambda: {look[:2] for look in self.scene.traffic.looks()} == {("closed", True)},
-        )
 
     def _looks(self) -> str:
         try:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from faults import redis_faults
+from faults import redis_faults, sqlite_faults
 
-FAULTS: Final = (*redis_faults.FAULTS,)
+FAULTS: Final = (*redis_faults.FAULTS, *sqlite_faults.FAULTS)

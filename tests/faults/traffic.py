@@ -95,6 +95,16 @@ class Traffic:
         """Wait until each present worker was turned away so many times more."""
         self._until_each("is turned away", board.REJECTIONS, number)
 
+    def closes(self) -> None:
+        """Wait until the circuit is closed, and shared, for all present workers."""
+        wait_until("the circuit is closed and shared", lambda: {look[:2] for look in self.looks()} == {("closed", True)})
+
+    def is_one_circuit(self) -> bool:
+        """Tell whether all workers, and a newcomer, see one and the same closed circuit."""
+        newcomer = worker.breaker_of(self._plan(0)).snapshot()
+        expected = worker.Look("closed", True, newcomer.generation)  # noqa: FBT003
+        return newcomer.shared and set(self.looks()) == {expected}
+
     def kill(self, number: int) -> None:
         self.processes[number].kill()
         self.absent.add(number)

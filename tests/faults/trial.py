@@ -18,7 +18,7 @@ def try_out(fault: Fault, slack: float = SLACK) -> Finding:
     reason = fault.impossible()
     if reason:
         return Finding(fault.title, skipped=reason)
-    with place_of(fault.kind, *fault.options) as place, traffic_through(place, "claude") as traffic:
+    with place_of(fault.kind) as place, traffic_through(place, "claude") as traffic:
         scene = Scene(place, traffic)
         fault.prepares(scene)
         traffic.start_all()

@@ -75,7 +75,7 @@ class Look(NamedTuple):
 
     state: str
     shared: bool
-    epoch: int
+    generation: int
 
 
 class Attempt:
@@ -149,7 +149,7 @@ class Work:
         self.calls: list[Call] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self._listen()
-        self.breaker = _breaker(plan)
+        self.breaker = breaker_of(plan)
         self.storage: Any = self.breaker._state_storage
         self._stopping = threading.Event()
         self._lanes = [threading.Thread(target=lane, daemon=True) for lane in self._targets()]
@@ -167,7 +167,7 @@ class Work:
             found = self.breaker.snapshot()
         else:
             found = asyncio.run_coroutine_threadsafe(self.breaker.snapshot_async(), self.loop).result()
-        return Look(found.state.value, found.shared, self.storage.outage.epoch)
+        return Look(found.state.value, found.shared, found.generation)
 
     def _listen(self) -> None:
         logging.getLogger().addHandler(self.heard)
@@ -214,7 +214,7 @@ class Work:
             self.board.add(number, board.REJECTIONS)
 
 
-def _breaker(plan: Plan) -> Any:
+def breaker_of(plan: Plan) -> Any:
     settings = {**SETTINGS, **plan.settings, "max_staleness": plan.max_staleness}
     if plan.storage:
         from faults import clocks  # noqa: PLC0415
