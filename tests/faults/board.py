@@ -1,6 +1,6 @@
 """A few numbers that all processes of a round see, in a file that they map.
 
-There is no lock, which a killed worker could hold for ever: each number has one writer.
+There is no lock, which a killed worker could hold for ever: each number has one writer at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 WORKERS: Final = 16
 #: The first number is the backend's; then each worker has three.
 SICK: Final = 0
-CALLS, REJECTIONS, FAILURES = 1, 2, 3
+CALLS, REJECTIONS, ORDER = 1, 2, 3
+#: What a worker's next function that runs does to its process: in a circuit that is open, that is a probe.
+EXIT, STOP = 1, 2
 SIZE: Final = 8 * (1 + 3 * WORKERS)
 
 
@@ -50,6 +52,17 @@ class Board:
         """Count one more; only the worker itself does."""
         place = what + 3 * worker
         self._set(place, self._get(place) + 1)
+
+    def order(self, worker: int, order: int) -> None:
+        """Order something of the worker's next function that runs."""
+        self._set(ORDER + 3 * worker, order)
+
+    def take_order(self, worker: int) -> int:
+        """Return what was ordered, once."""
+        order = self._get(ORDER + 3 * worker)
+        if order:
+            self._set(ORDER + 3 * worker, 0)
+        return order
 
     def count(self, worker: int, what: int) -> int:
         return self._get(what + 3 * worker)

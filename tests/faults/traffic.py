@@ -113,6 +113,9 @@ class Traffic:
         os.kill(self.pids[number], signal.SIGSTOP)
         self.absent.add(number)
 
+    def is_stopped(self, number: int) -> bool:
+        return Path(f"/proc/{self.pids[number]}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     def resume(self, number: int) -> None:
         os.kill(self.pids[number], signal.SIGCONT)
         self.absent.discard(number)

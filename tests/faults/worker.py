@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import resource
+import signal
 import sys
 import threading
 import time
@@ -81,8 +82,9 @@ class Look(NamedTuple):
 class Attempt:
     """One call on its way."""
 
-    def __init__(self, sick: board.Board, epoch: int) -> None:
-        self._board = sick
+    def __init__(self, shared: board.Board, worker: int, epoch: int) -> None:
+        self._board = shared
+        self._worker = worker
         self._epoch = epoch
         self._result = object()
         self._error: BackendError | None = None
@@ -90,14 +92,22 @@ class Attempt:
         self._began = time.monotonic()
 
     def backend(self) -> object:
-        self._ran = time.monotonic()
+        self._begin()
         time.sleep(BACKEND_TIME)
         return self._answer()
 
     async def backend_async(self) -> object:
-        self._ran = time.monotonic()
+        self._begin()
         await asyncio.sleep(BACKEND_TIME)
         return self._answer()
+
+    def _begin(self) -> None:
+        self._ran = time.monotonic()
+        order = self._board.take_order(self._worker)
+        if order == board.EXIT:
+            os._exit(1)
+        elif order == board.STOP:
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def _answer(self) -> object:
         self._left = time.monotonic()
@@ -116,14 +126,14 @@ class Attempt:
             return calls.TRIPPED if self._error and error.__cause__ is self._error else calls.LOST
         return calls.FAILED if error is self._error else f"{type(error).__name__}: {error}"
 
-    def noted(self, worker: int, verdict: str, error: BaseException | None, epoch: int) -> Call:
+    def noted(self, verdict: str, error: BaseException | None, epoch: int) -> Call:
         ended = time.monotonic()
         inside = self._left - self._ran if self._ran else 0.0
         open_for = 0.0
         if verdict == calls.REJECTED and getattr(error, "state", "") == "open":
             open_for = getattr(error, "retry_after", 0.0)
         delay = ended - self._began - inside
-        return Call(worker, self._began, self._ran, ended, delay, verdict, open_for, (self._epoch, epoch))
+        return Call(self._worker, self._began, self._ran, ended, delay, verdict, open_for, (self._epoch, epoch))
 
 
 class Heard(logging.Handler):
@@ -185,7 +195,7 @@ class Work:
 
     def _lane(self) -> None:
         while not self._stopping.wait(PAUSE):
-            attempt = Attempt(self.board, self.storage.outage.epoch)
+            attempt = Attempt(self.board, self.plan.number, self.storage.outage.epoch)
             try:
                 verdict, error = attempt.returned(self.breaker.call(attempt.backend)), None
             except BaseException as caught:  # noqa: BLE001  whatever a caller gets is noted
@@ -199,7 +209,7 @@ class Work:
     async def _lane_async(self) -> None:
         while not self._stopping.is_set():
             await asyncio.sleep(PAUSE)
-            attempt = Attempt(self.board, self.storage.outage.epoch)
+            attempt = Attempt(self.board, self.plan.number, self.storage.outage.epoch)
             try:
                 verdict, error = attempt.returned(await self.breaker.call_async(attempt.backend_async)), None
             except BaseException as caught:  # noqa: BLE001  whatever a caller gets is noted
@@ -208,7 +218,7 @@ class Work:
 
     def _note(self, attempt: Attempt, verdict: str, error: BaseException | None) -> None:
         number = self.plan.number
-        self.calls.append(attempt.noted(number, verdict, error, self.storage.outage.epoch))
+        self.calls.append(attempt.noted(verdict, error, self.storage.outage.epoch))
         self.board.add(number, board.CALLS)
         if verdict == calls.REJECTED:
             self.board.add(number, board.REJECTIONS)
@@ -276,3 +286,27 @@ def limit_files(size: int) -> None:
 def become(user: int) -> None:
     """Have another user's rights."""
     os.seteuid(user)
+
+
+class Blocking(pybreaker_ext.CircuitBreakerListener):
+    """Blocks at each change of state.
+
+    Args:
+        seconds: For how long.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+        time.sleep(self._seconds)
+
+
+def listen(seconds: float) -> None:
+    """Add a listener that blocks."""
+    work().breaker.add_listener(Blocking(seconds))
+
+
+def listen_no_more() -> None:
+    for listener in work().breaker.listeners:
+        work().breaker.remove_listener(listener)
