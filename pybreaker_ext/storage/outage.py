@@ -200,8 +200,9 @@ class StandIn:
         return isinstance(error, StoreBusyError)
 
     def _answered(self, epoch: int, decision: Decision) -> Decision:
-        self._local = None  # the shared record rules again
         epoch = self.outage.succeeded(epoch)
+        if epoch == self.outage.epoch:  # not an answer from before the store went away
+            self._local = None  # the shared record rules again
         return decision._replace(epoch=epoch) if epoch else decision
 
     def _machine(self) -> CircuitMemoryStorage:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import servers
 from proxy import proxy_to
 
+from faults.clocks import turned_redis, turned_sqlite
 from faults.old_redis import OLD_REDIS, old_program
 from faults.small_disk import small_disk
 from faults.tls import TRUSTED, Certificates
@@ -113,6 +114,7 @@ class SQLitePlace(Place):
 
 
 REDIS, PROXIED, TLS, SENTINELS, CLUSTER = "Redis", "Proxy", "TLS", "Sentinel", "Cluster"
+REDIS_CLOCK, SQLITE_CLOCK = "Redis's clock", "SQLite's clock"
 SQLITE, SMALL_DISK = "SQLite", "SQLite on a small disk"
 
 
@@ -160,6 +162,18 @@ def _small_disk(stack: contextlib.ExitStack) -> SQLitePlace:
     return SQLitePlace(directory)
 
 
+def _redis_clock(stack: contextlib.ExitStack) -> RedisPlace:
+    place = _redis(stack)
+    place.storage = turned_redis.__name__
+    return place
+
+
+def _sqlite_clock(stack: contextlib.ExitStack) -> SQLitePlace:
+    place = _sqlite(stack)
+    place.storage = turned_sqlite.__name__
+    return place
+
+
 def _directory(stack: contextlib.ExitStack) -> Path:
     """Return a new directory that everybody may enter."""
     directory = Path(tempfile.mkdtemp(prefix="pybreaker-ext-faults-"))
@@ -175,6 +189,8 @@ _MAKERS: Final[dict[str, Callable[[contextlib.ExitStack], Place]]] = {
     OLD_REDIS: _old_redis,
     SENTINELS: _sentinels,
     CLUSTER: _cluster,
+    REDIS_CLOCK: _redis_clock,
+    SQLITE_CLOCK: _sqlite_clock,
     SQLITE: _sqlite,
     SMALL_DISK: _small_disk,
 }

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pybreaker_ext
-from faults import board, calls
+from faults import board, calls, clocks
 from faults.calls import Call
 
 #: Seconds between two calls, and of one.
@@ -227,9 +227,7 @@ class Work:
 def breaker_of(plan: Plan) -> Any:
     settings = {**SETTINGS, **plan.settings, "max_staleness": plan.max_staleness}
     if plan.storage:
-        from faults import clocks  # noqa: PLC0415
-
-        return pybreaker_ext.CircuitBreaker(state_storage=getattr(clocks, plan.storage)(plan), **settings)
+        return pybreaker_ext.CircuitBreaker(state_storage=getattr(clocks, plan.storage)(plan.url, plan.name), **settings)
     return pybreaker_ext.CircuitBreakerRegistry(plan.url, **settings).get(plan.name)
 
 
