@@ -138,9 +138,7 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(
-    *options: str, settings: str | None = None, program: str | None = None
-) -> Iterator[RedisServer]:
+def running_redis(*options: str, settings: str | None = None, program: str | None = None) -> Iterator[RedisServer]:
     """One server; a sentinel with `settings`, which is the text of its file."""
     program = program or redis_server_program()
     assert program is not None

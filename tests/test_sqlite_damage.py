@@ -51,9 +51,7 @@ def names(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("offset", [0, 4096], ids=["beginning", "middle"])
-def test_a_damaged_file_is_set_aside_and_made_anew(
-    path: Path, caplog: pytest.LogCaptureFixture, offset: int
-) -> None:
+def test_a_damaged_file_is_set_aside_and_made_anew(path: Path, caplog: pytest.LogCaptureFixture, offset: int) -> None:
     breaker = breaker_of(path)
     fail(breaker)
     close(breaker)

@@ -113,7 +113,9 @@ once: Any = functools.partial(Fault, effect=Effect.EITHER)
 
 FAULTS = (
     once("the primary is killed", kind=SENTINELS, breaks=lose_primary("kill"), mends=bring_back("start"), quick=False),
-    once("the primary is stopped", kind=SENTINELS, breaks=lose_primary("pause"), mends=bring_back("resume"), quick=False),
+    once(
+        "the primary is stopped", kind=SENTINELS, breaks=lose_primary("pause"), mends=bring_back("resume"), quick=False
+    ),
     once(
         "a failover while a probe is out loses acknowledged writes",
         kind=SENTINELS,
@@ -123,7 +125,11 @@ FAULTS = (
     ),
     once("the circuit's node is killed", kind=CLUSTER, breaks=lose_primary("kill"), mends=bring_back("start")),
     once(
-        "the circuit's node is stopped", kind=CLUSTER, breaks=lose_primary("pause"), mends=bring_back("resume"), quick=False
+        "the circuit's node is stopped",
+        kind=CLUSTER,
+        breaks=lose_primary("pause"),
+        mends=bring_back("resume"),
+        quick=False,
     ),
     once("the circuit's slot is moved", kind=CLUSTER, breaks=move_slot, again=True),
 )

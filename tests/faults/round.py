@@ -187,7 +187,9 @@ class Story:
             if len(says) != len(set(says)):
                 self.finding.problems.append(f"worker {number} logged more than once: {says[0]}")
         if self.fault.says and not any(re.search(self.fault.says, line) for _, line in self._heard):
-            self.finding.problems.append(f"nobody logged {self.fault.says!r}, but {sorted({li for _, li in self._heard})}")
+            self.finding.problems.append(
+                f"nobody logged {self.fault.says!r}, but {sorted({li for _, li in self._heard})}"
+            )
         if self.fault.effect is Effect.AWAY and not any(AWAY_LINE.search(line) for _, line in self._heard):
             self.finding.problems.append("nobody logged that the store is away")
 

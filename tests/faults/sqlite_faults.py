@@ -119,7 +119,10 @@ def corrupt(offset: int, length: int) -> Callable[[Scene], None]:
     """Return what writes garbage over a part of the file, all of which is in the file and not in its log."""
 
     def spoil(scene: Scene) -> None:
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(connection(scene)) as client:  # it may be damaged already
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(connection(scene)) as client,
+        ):  # it may be damaged already
             client.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with scene.place.path.open("r+b") as file:
             file.seek(offset)

@@ -34,7 +34,11 @@ class Certificates:
         """What redis-server is told."""
         paths = (SERVER, KEY, TRUSTED)
         files = zip(("--tls-cert-file", "--tls-key-file", "--tls-ca-cert-file"), paths, strict=True)
-        return ["--tls-auth-clients", "no", *(word for name, path in files for word in (name, str(self.directory / path)))]
+        return [
+            "--tls-auth-clients",
+            "no",
+            *(word for name, path in files for word in (name, str(self.directory / path))),
+        ]
 
     def use_right(self) -> None:
         self._use(self._trusted)

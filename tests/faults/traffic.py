@@ -97,7 +97,9 @@ class Traffic:
 
     def closes(self) -> None:
         """Wait until the circuit is closed, and shared, for all present workers."""
-        wait_until("the circuit is closed and shared", lambda: {look[:2] for look in self.looks()} == {("closed", True)})
+        wait_until(
+            "the circuit is closed and shared", lambda: {look[:2] for look in self.looks()} == {("closed", True)}
+        )
 
     def is_one_circuit(self) -> bool:
         """Tell whether all workers, and a newcomer, see one and the same closed circuit."""

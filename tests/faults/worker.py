@@ -227,7 +227,9 @@ class Work:
 def breaker_of(plan: Plan) -> Any:
     settings = {**SETTINGS, **plan.settings, "max_staleness": plan.max_staleness}
     if plan.storage:
-        return pybreaker_ext.CircuitBreaker(state_storage=getattr(clocks, plan.storage)(plan.url, plan.name), **settings)
+        return pybreaker_ext.CircuitBreaker(
+            state_storage=getattr(clocks, plan.storage)(plan.url, plan.name), **settings
+        )
     return pybreaker_ext.CircuitBreakerRegistry(plan.url, **settings).get(plan.name)
 
 

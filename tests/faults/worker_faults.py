@@ -85,7 +85,9 @@ once: Any = functools.partial(Fault, effect=Effect.SHARED, sound=True, lasting=T
 def faults_of(kind: str, *, quick: bool) -> tuple[Fault, ...]:
     return (
         once("two workers are killed, and replaced", kind=kind, breaks=kill_and_replace, again=True, quick=quick),
-        once("all workers are killed, and replaced", kind=kind, breaks=kill_all_and_replace, again=True, quick=not quick),
+        once(
+            "all workers are killed, and replaced", kind=kind, breaks=kill_all_and_replace, again=True, quick=not quick
+        ),
         once(
             "two workers are stopped for longer than a lease",
             kind=kind,
@@ -94,7 +96,13 @@ def faults_of(kind: str, *, quick: bool) -> tuple[Fault, ...]:
             quick=not quick,
         ),
         once("os._exit in a probe", kind=kind, breaks=exit_in_probe, quick=quick),
-        once("a probe's process stops for longer than its lease", kind=kind, breaks=stop_in_probe, bound=LEASE, quick=quick),
+        once(
+            "a probe's process stops for longer than its lease",
+            kind=kind,
+            breaks=stop_in_probe,
+            bound=LEASE,
+            quick=quick,
+        ),
         once(
             "a listener of two workers blocks for a second",
             kind=kind,
