@@ -49,7 +49,7 @@ def well(scene: Scene) -> None:
 once: Any = functools.partial(Fault, kind=PROXIED, mends=well)
 
 FAULTS = (
-    once("answers are late by 150 ms", breaks=late(0.15), effect=Effect.SHARED, sound=True),
+    once("answers are late by 150 ms", breaks=late(0.15), effect=Effect.SHARED, sound=True, quick=False),
     once(
         "answers are late by 0 to 500 ms",
         breaks=late(functools.partial(random.uniform, 0, 0.5)),
@@ -57,5 +57,5 @@ FAULTS = (
         sound=True,
     ),
     once("each tenth answer is lost after its command was executed", breaks=answers(lose), effect=Effect.EITHER),
-    once("each tenth answer is cut in its middle", breaks=answers(cut), effect=Effect.EITHER),
+    once("each tenth answer is cut in its middle", breaks=answers(cut), effect=Effect.EITHER, quick=False),
 )

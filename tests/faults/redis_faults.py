@@ -144,13 +144,19 @@ FAULTS = (
         quick=False,
     ),
     shared("FLUSHALL", breaks=command("FLUSHALL")),
-    shared("SCRIPT FLUSH", breaks=command("SCRIPT", "FLUSH"), sound=True),
+    shared("SCRIPT FLUSH", breaks=command("SCRIPT", "FLUSH"), sound=True, quick=False),
     shared("CLIENT KILL of all clients", breaks=cut_off, effect=Effect.EITHER, sound=True),
-    once("CLIENT PAUSE", breaks=command("CLIENT", "PAUSE", 600_000, "WRITE"), mends=command("CLIENT", "UNPAUSE")),
+    once(
+        "CLIENT PAUSE",
+        breaks=command("CLIENT", "PAUSE", 600_000, "WRITE"),
+        mends=command("CLIENT", "UNPAUSE"),
+        quick=False,
+    ),
     once(
         "maxmemory is reached, noeviction",
         breaks=command("CONFIG", "SET", "maxmemory", 1),
         mends=command("CONFIG", "SET", "maxmemory", 0),
+        quick=False,
     ),
     shared(
         "maxmemory is reached, allkeys-lru",
@@ -158,7 +164,12 @@ FAULTS = (
         mends=in_turn(command("CONFIG", "SET", "maxmemory", 0), command("FLUSHALL")),
         effect=Effect.EITHER,
     ),
-    once("a replica that takes no writes", breaks=become_replica, mends=command("REPLICAOF", "NO", "ONE")),
+    once(
+        "a replica that takes no writes",
+        breaks=become_replica,
+        mends=command("REPLICAOF", "NO", "ONE"),
+        quick=False,
+    ),
     once("another password", breaks=lock_out, mends=let_in),
     once(
         "an ACL without a needed command",

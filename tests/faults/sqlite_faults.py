@@ -164,10 +164,16 @@ FAULTS = (
     once("deleted, in a directory where no file can be made", breaks=forbid_writing, mends=allow_writing),
     shared("deleted with its log", breaks=delete, effect=Effect.EITHER),
     shared("deleted without its log", breaks=delete_only_the_file, effect=Effect.EITHER, quick=False),
-    shared("its beginning is garbage", breaks=corrupt(0, 512), effect=Effect.EITHER, says="set aside"),
+    shared("its beginning is garbage", breaks=corrupt(0, 512), effect=Effect.EITHER, says="set aside", quick=False),
     shared("its middle is garbage", breaks=corrupt(4096, 16_384), effect=Effect.EITHER, says="set aside"),
     once(
-        "made by the first version", prepares=make_first_version, breaks=lock, mends=unlock, sound=True, lasting=False
+        "made by the first version",
+        prepares=make_first_version,
+        breaks=lock,
+        mends=unlock,
+        sound=True,
+        lasting=False,
+        quick=False
     ),
     once("a later version has added columns", breaks=add_columns_and_lock, mends=unlock, sound=True, lasting=False),
 )
