@@ -1,4 +1,4 @@
-"""A file that is deleted, replaced, damaged or newer than this package: the circuits go on, and nothing is overwritten."""
+"""A file that is deleted, replaced, damaged, or newer than this package: the circuits go on."""
 
 from __future__ import annotations
 

@@ -65,10 +65,11 @@ def against_knowledge(calls: Sequence[Call]) -> Iterator[str]:
 
 
 def _ran_while_open(calls: list[Call], staleness: float) -> Iterator[str]:
-    known: list[tuple[float, float]] = []
-    for call in calls:
-        if call.verdict == REJECTED and call.open_for:
-            known.append((call.ended + staleness, call.began + call.open_for - ROUNDED))
+    known = [
+        (call.ended + staleness, call.began + call.open_for - ROUNDED)
+        for call in calls
+        if call.verdict == REJECTED and call.open_for
+    ]
     closed = _joined(sorted(span for span in known if span[0] < span[1]))
     for call in calls:
         if call.ran and any(start < call.began and call.ran < end for start, end in closed):

@@ -40,18 +40,14 @@ def lose_probe_in_the_future(scene: Scene) -> None:
     open_circuit(scene)
     for number in (THREADED, LOOPING):
         scene.traffic.board.order(number, board.EXIT)
-    alive = functools.partial(_alive, scene)
-    wait_until("a probe ends its process", lambda: alive() != [THREADED, LOOPING])
+    is_dead = scene.traffic.is_dead
+    wait_until("a probe ends its process", lambda: is_dead(THREADED) or is_dead(LOOPING))
     turn(0)(scene)
     for number in (THREADED, LOOPING):
         scene.traffic.board.order(number, 0)
-        if number not in alive():
+        if is_dead(number):
             scene.traffic.kill(number)
             scene.traffic.start(number)
-
-
-def _alive(scene: Scene) -> list[int]:
-    return [number for number in (THREADED, LOOPING) if scene.traffic.processes[number].process.is_alive()]
 
 
 once: Any = functools.partial(Fault, effect=Effect.SHARED, lasting=False)

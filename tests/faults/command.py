@@ -112,7 +112,9 @@ def write(made: report.Report, options: argparse.Namespace) -> None:
 def main(words: Sequence[str] | None = None) -> int:
     """Run; return the exit status: 1 if there was a problem."""
     options = arguments(words)
-    chosen = [fault for fault in FAULTS if re.search(options.only or "", fault.title) and (fault.quick or not options.quick)]
+    chosen = [
+        fault for fault in FAULTS if re.search(options.only or "", fault.title) and (fault.quick or not options.quick)
+    ]
     if options.list:
         sys.stdout.writelines(f"{fault.title}\n" for fault in chosen)
         return 0

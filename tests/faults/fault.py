@@ -53,6 +53,7 @@ class Fault:
         quick: Whether the tests try it, too.
         lasting: Whether the place stays usable for other faults.
         says: What each worker's log must tell, once.
+        allows: What may be logged besides, and isn't ours.
         sound: Whether the store loses nothing, so that what one worker knows of it holds for all.
         bound: Seconds by which it may delay a call; None: as the place.
         impossible: Returns why this machine can't do it, or nothing.
@@ -68,6 +69,7 @@ class Fault:
     quick: bool = True
     lasting: bool = True
     says: str = ""
+    allows: str = ""
     sound: bool = False
     bound: float | None = None
     impossible: Callable[[], str] = str

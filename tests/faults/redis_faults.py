@@ -83,7 +83,7 @@ def trip_and_save(scene: Scene) -> None:
 def lock_out(scene: Scene) -> None:
     with scene.place.admin() as admin:
         admin.config_set("requirepass", "another")
-    scene.place.password = "another"  # noqa: S105  nothing is behind it
+    scene.place.password = "another"
     cut_off(scene)
 
 

@@ -99,6 +99,7 @@ def _about(report: Report) -> Iterator[str]:
         faults = ", ".join(f"{number} {kind}" for kind, number in soak.faults.items())
         worst = ", ".join(f"{delay:.0f} ms {kind}" for kind, delay in soak.worst.items())
         yield (
-            f"Soak of {soak.seconds / 60:.1f} minutes: {soak.calls:,} calls, {sum(soak.faults.values())} faults ({faults}), "
-            f"{len(soak.problems)} problems. Slowest calls: {worst}. The worker that grew most grew by {soak.growth:,} bytes."
+            f"Soak of {soak.seconds / 60:.1f} minutes: {soak.calls:,} calls, {sum(soak.faults.values())} faults "
+            f"({faults}), {len(soak.problems)} problems. Slowest calls: {worst}. The worker that grew most grew by "
+            f"{soak.growth:,} bytes."
         )

@@ -185,7 +185,8 @@ class Story:
             if away - back not in usual:
                 self.finding.problems.append(f"worker {number} logged {away} times that the store is away, {back} back")
             says = [line for line in lines if self.fault.says and re.search(self.fault.says, line)]
-            others = [line for line in lines if not (AWAY_LINE.search(line) or BACK_LINE.search(line) or line in says)]
+            allowed = [AWAY_LINE, BACK_LINE, *([re.compile(self.fault.allows)] if self.fault.allows else [])]
+            others = [line for line in lines if line not in says and not any(one.search(line) for one in allowed)]
             self.finding.problems += [f"worker {number} logged: {line}" for line in sorted(set(others))]
             if len(says) != len(set(says)):
                 self.finding.problems.append(f"worker {number} logged more than once: {says[0]}")

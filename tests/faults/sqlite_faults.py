@@ -6,8 +6,8 @@ import contextlib
 import functools
 import os
 import sqlite3
+import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faults import worker
@@ -18,6 +18,7 @@ from faults.small_disk import no_small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 #: User number of nobody, who may write nowhere.
 NOBODY = 65_534
@@ -66,7 +67,7 @@ def die_in_transaction(scene: Scene) -> None:
         "time.sleep(0.1)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    os.spawnl(os.P_WAIT, sys.executable, "python", "-c", program, str(scene.place.path))
+    subprocess.run([sys.executable, "-c", program, scene.place.path], check=False)
 
 
 def fill_disk(scene: Scene) -> None:
@@ -173,7 +174,7 @@ FAULTS = (
         mends=unlock,
         sound=True,
         lasting=False,
-        quick=False
+        quick=False,
     ),
     once("a later version has added columns", breaks=add_columns_and_lock, mends=unlock, sound=True, lasting=False),
 )

@@ -23,7 +23,9 @@ CLUSTER_TOO = ("+cluster|slots", "+cluster|info", "+command")
 
 def words() -> list[str]:
     """Return what the page's command gives to a user: keys and commands."""
-    match = re.search(r"redis-cli ACL SETUSER payments on \">secret\" \"(\S+)\" \\\n +((?:\+\w+ ?)+)\n", PAGE.read_text())
+    match = re.search(
+        r"redis-cli ACL SETUSER payments on \">secret\" \"(\S+)\" \\\n +((?:\+\w+ ?)+)\n", PAGE.read_text()
+    )
     assert match is not None
     return [match[1], *match[2].split()]
 

@@ -64,7 +64,9 @@ def test_children_of_every_kind_know_that_the_circuit_is_open(url: str) -> None:
 
 def test_an_interpreter_that_ends_with_calls_in_flight_says_nothing_and_hangs_not(url: str) -> None:
     with ThreadPoolExecutor(len(ENDINGS)) as pool:
-        ran = dict(zip(ENDINGS, pool.map(lambda ending: run(url, ending, "processes.py", ending), ENDINGS), strict=True))
+        ran = dict(
+            zip(ENDINGS, pool.map(lambda ending: run(url, ending, "processes.py", ending), ENDINGS), strict=True)
+        )
     assert ran == dict.fromkeys(ENDINGS, ("", "", 0))
     with CircuitBreakerRegistry(url, max_staleness=0.0) as registry:
         for ending, left in ENDINGS.items():

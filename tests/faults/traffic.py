@@ -57,7 +57,7 @@ class Traffic:
 
     def start(self, number: int) -> None:
         """Start a worker, or the successor of one that is gone."""
-        self.processes[number] = Process(None)  # type: ignore[arg-type]  it shares the board instead
+        self.processes[number] = Process(None)  # it shares the board instead
         self.pids[number] = self.ask(number, worker.begin, self._plan(number))
         self.absent.discard(number)
 
@@ -104,7 +104,7 @@ class Traffic:
     def is_one_circuit(self) -> bool:
         """Tell whether all workers, and a newcomer, see one and the same closed circuit."""
         newcomer = worker.breaker_of(self._plan(0)).snapshot()
-        expected = worker.Look("closed", True, newcomer.generation)  # noqa: FBT003
+        expected = worker.Look("closed", True, newcomer.generation)
         return newcomer.shared and set(self.looks()) == {expected}
 
     def kill(self, number: int) -> None:
@@ -115,6 +115,9 @@ class Traffic:
         os.kill(self.pids[number], signal.SIGSTOP)
         self.absent.add(number)
 
+    def is_dead(self, number: int) -> bool:
+        return not self.processes[number].process.is_alive()
+
     def is_stopped(self, number: int) -> bool:
         return Path(f"/proc/{self.pids[number]}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
@@ -123,7 +126,7 @@ class Traffic:
         self.absent.discard(number)
 
     def stop(self) -> None:
-        for number, process in self.processes.items():
+        for number in self.processes:
             with contextlib.suppress(OSError, EOFError, TimeoutError, AssertionError):
                 if number not in self.absent:
                     self.ask(number, worker.end)

@@ -50,8 +50,7 @@ def exit_in_probe(scene: Scene) -> None:
     open_circuit(scene)
     for number in (THREADED, LOOPING):
         scene.traffic.board.order(number, board.EXIT)
-        process = scene.traffic.processes[number].process
-        wait_until("a probe ends its process", lambda process=process: not process.is_alive())
+        wait_until("a probe ends its process", functools.partial(scene.traffic.is_dead, number))
         scene.traffic.kill(number)
     scene.traffic.rejections()
     for number in (THREADED, LOOPING):
