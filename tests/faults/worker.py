@@ -10,22 +10,22 @@ import gc
 import logging
 import os
 import resource
-import signal
 import sys
 import threading
-import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pybreaker_ext
 from faults import board, calls, clocks
-from faults.calls import Call
+from faults.attempt import Attempt
 
-#: Seconds between two calls, and of one.
+if TYPE_CHECKING:
+    from faults.calls import Call
+
+#: Seconds between two calls of a thread or task.
 PAUSE: Final = 0.02
-BACKEND_TIME: Final = 0.001
 
 SETTINGS: Final[dict[str, Any]] = {
     "fail_max": 3,
@@ -35,10 +35,6 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 
 THREADS, ASYNCIO = "threads", "asyncio"
-
-
-class BackendError(Exception):
-    pass
 
 
 @dataclass(frozen=True)
@@ -77,63 +73,6 @@ class Look(NamedTuple):
     state: str
     shared: bool
     generation: int
-
-
-class Attempt:
-    """One call on its way."""
-
-    def __init__(self, shared: board.Board, worker: int, epoch: int) -> None:
-        self._board = shared
-        self._worker = worker
-        self._epoch = epoch
-        self._result = object()
-        self._error: BackendError | None = None
-        self._ran = self._left = 0.0
-        self._began = time.monotonic()
-
-    def backend(self) -> object:
-        self._begin()
-        time.sleep(BACKEND_TIME)
-        return self._answer()
-
-    async def backend_async(self) -> object:
-        self._begin()
-        await asyncio.sleep(BACKEND_TIME)
-        return self._answer()
-
-    def _begin(self) -> None:
-        self._ran = time.monotonic()
-        order = self._board.take_order(self._worker)
-        if order == board.EXIT:
-            os._exit(1)
-        elif order == board.STOP:
-            os.kill(os.getpid(), signal.SIGSTOP)
-
-    def _answer(self) -> object:
-        self._left = time.monotonic()
-        if self._board.sick:
-            self._error = BackendError()
-            raise self._error
-        return self._result
-
-    def returned(self, found: object) -> str:
-        return calls.OK if found is self._result and self._left else calls.LOST
-
-    def raised(self, error: BaseException) -> str:
-        if isinstance(error, pybreaker_ext.CircuitBreakerError):
-            if not self._ran:
-                return calls.REJECTED
-            return calls.TRIPPED if self._error and error.__cause__ is self._error else calls.LOST
-        return calls.FAILED if error is self._error else f"{type(error).__name__}: {error}"
-
-    def noted(self, verdict: str, error: BaseException | None, epoch: int) -> Call:
-        ended = time.monotonic()
-        inside = self._left - self._ran if self._ran else 0.0
-        open_for = 0.0
-        if verdict == calls.REJECTED and getattr(error, "state", "") == "open":
-            open_for = getattr(error, "retry_after", 0.0)
-        delay = ended - self._began - inside
-        return Call(self._worker, self._began, self._ran, ended, delay, verdict, open_for, (self._epoch, epoch))
 
 
 class Heard(logging.Handler):
