@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import threading
+import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
