@@ -145,9 +145,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(*options: str, settings: str | None = None) -> Iterator[RedisServer]:
+def running_redis(*options: str, settings: str | None = None, program: str | None = None) -> Iterator[RedisServer]:
     """One server; a sentinel with `settings`, which is the text of its file."""
-    program = redis_server_program()
+    program = program or redis_server_program()
     assert program is not None
     with tempfile.TemporaryDirectory(prefix="pybreaker-ext-redis-", ignore_cleanup_errors=True) as directory:
         file = None

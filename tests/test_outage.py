@@ -283,6 +283,22 @@ class TestStandIn:
         store.outage.failed(slow, StoreUnavailableError("late"))
         assert breaker.snapshot().shared
 
+    def test_a_late_answer_of_before_does_not_make_the_stand_in_forget(self) -> None:
+        """Some commands were answered, though late, and others were not: the store is away, and its answers are old."""
+        store = FlakyStore()
+        breaker = strict(fail_max=1, state_storage=store)
+        attempt = store.attempt
+
+        def slow(event: Event, policy: Policy) -> Decision:
+            decision = attempt(event, policy)
+            store.attempt, store.away = attempt, True  # type: ignore[method-assign]
+            assert [outcome(breaker, f) for f in (fail, fail, int)] == ["tripped", "rejected", "rejected"]
+            return decision
+
+        store.attempt = slow  # type: ignore[method-assign]
+        assert outcome(breaker, int) == "ok"
+        assert outcome(breaker, int) == "rejected"
+
     def test_an_error_that_cannot_be_told_is_told_by_its_name(self, caplog: pytest.LogCaptureFixture) -> None:
         class HostileError(Exception):
             def __str__(self) -> str:

@@ -60,7 +60,7 @@ LAST: Final = """
 SELECT at, old_state, new_state, reason, worker FROM circuit_changes WHERE namespace = ? ORDER BY id DESC LIMIT ?"""
 
 #: Two writes that leave nothing. No circuit has an empty name.
-TRIAL: Final = "INSERT OR REPLACE INTO circuits VALUES ('', '', 0, 0, 0, 0, 0, 0, '', '')"
+TRIAL: Final = ("", "", 0, 0, 0, 0, 0, 0, "", "")
 TRIAL_UNDONE: Final = "DELETE FROM circuits WHERE namespace = ''"
 
 #: Events that often change nothing: a plain look decides them, without a write lock.
@@ -179,7 +179,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         transaction.begin()
         decision = self._decided_undisturbed(transaction, decided)
         if trial and not decision.write:  # after an outage: does the file take writes again?
-            transaction.execute(TRIAL)
+            transaction.execute(REPLACE, TRIAL)
             transaction.execute(TRIAL_UNDONE)
         transaction.commit()
         return decision

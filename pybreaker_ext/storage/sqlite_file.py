@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.storage.outage import Outage
+from pybreaker_ext.storage.sqlite_damage import Identity, identity, is_damage, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +76,8 @@ class SQLiteFile:
         #: Counts writes, so that a step notices one that came in between.
         self.writes = 0
         self._kept: list[sqlite3.Connection] = []
+        #: The file that the connection is to, whatever has its name now.
+        self._opened: Identity | None = None
         self._closing = weakref.finalize(self, _close, self._kept)
         renew_after_fork(self)
 
@@ -151,18 +154,28 @@ class SQLiteFile:
                 self._depth -= 1
 
     def _connection(self) -> sqlite3.Connection:
+        """Return the connection, a new one if the file was deleted, replaced, or set aside.
+
+        SQLite goes on in a file that has lost its name, where no newcomer would find this process.
+        """
+        if self._kept and self._depth == 1 and identity(self.path) != self._opened:
+            _close(self._kept)
         if not self._kept:
+            found = identity(self.path)  # asked first: what takes its place from now on is noticed
             self._kept.append(_connect(self.path))
+            self._opened = found or identity(self.path)
         return self._kept[0]
 
     def _clean_up(self, error: BaseException) -> None:
         """Undo what an error has left open, unless it belongs to a step further out."""
-        if self._depth > 1 or not self._kept:
+        if self._depth > 1:
             return
-        if _busy(error):
+        if self._kept and _busy(error):
             self._kept[0].rollback()
         else:
             _close(self._kept)  # which undoes it, too
+            if is_damage(error):
+                set_aside(self.path, self._opened)
 
 
 class Transaction:
