@@ -140,7 +140,7 @@ def test_a_sentinels_url():
     assert [(each["host"], each["port"]) for each in asked] == [("a", 5000), ("b", 26379)]
     for each in asked:
         assert (each["username"], each["password"]) == (None, "other")
-        assert (each["socket_timeout"], each["socket_connect_timeout"]) == (0.04, 0.05)
+        assert (each["socket_timeout"], each["socket_connect_timeout"]) == (0.2, 0.25)
         assert each["retry"].get_retries() == 0
 
 
