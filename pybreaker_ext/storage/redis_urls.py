@@ -41,6 +41,7 @@ _NO_TEXTS: Final = frozenset(
         "encoding_errors",
         "parser_class",
         "redis_connect_func",
+        "retry",
         "socket_keepalive_options",
         "socket_type",
     }
@@ -182,7 +183,7 @@ def _one_server(url: str, plain: str) -> Redis:
         client.connection_pool.connection_class(**settings)
     except (AttributeError, TypeError, ValueError, RedisError) as error:
         raise refused(url, f"have redis-py's options only ({error})") from error
-    for option in _NO_TEXTS & settings.keys() - {"retry"}:
+    for option in _NO_TEXTS & parse_url(plain).keys():  # type: ignore[no-untyped-call]
         raise refused(url, f"have no {option}, which takes no text or would change the circuits' names")
     for option in TIMEOUTS:
         if not 0 < settings[option] < math.inf:

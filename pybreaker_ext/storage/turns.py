@@ -51,11 +51,15 @@ class Turns(Generic[Server]):
         servers: At least one.
         timeout: Seconds that all waits in vain may take together, of which each server has a share;
             None: each has the time-outs of its client.
+        clock: Returns seconds that never go back.
     """
 
-    def __init__(self, servers: Sequence[Server], timeout: float | None) -> None:
+    def __init__(
+        self, servers: Sequence[Server], timeout: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._given = tuple(servers)
         self._timeout = timeout
+        self._clock = clock
         #: Not the same first one from everywhere. Replaced whole, because threads use it at once.
         self._order = random.sample(self._given, len(self._given))
 
@@ -72,7 +76,7 @@ class Turns(Generic[Server]):
         for server in self._order:
             if left < LEAST:
                 break
-            began = time.monotonic()
+            began = self._clock()
             try:
                 answer = question(server, min(share, left))
             except _FAILURES as error:
@@ -96,7 +100,7 @@ class Turns(Generic[Server]):
         for server in self._order:
             if left < LEAST:
                 break
-            began = time.monotonic()
+            began = self._clock()
             try:
                 answer = await question(server, min(share, left))
             except _FAILURES as error:
@@ -128,7 +132,7 @@ class Turns(Generic[Server]):
     def _lost(self, server: Server, began: float) -> float:
         """Return what a server has taken of the time-outs: its share if it was silent, little if it refused."""
         self.put_last(server)
-        return 0.0 if self._timeout is None else (time.monotonic() - began) / self._timeout
+        return 0.0 if self._timeout is None else (self._clock() - began) / self._timeout
 
 
 def check_answers(client: Any) -> None:
