@@ -11,13 +11,11 @@ import contextlib
 import itertools
 import threading
 import time
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis.asyncio.connection
-import redis.connection
 import servers
+from waits import Waits, total, waits_in_vain
 
 from pybreaker_ext import CircuitBreakerRegistry
 
@@ -35,8 +33,6 @@ SLOW = f"socket_timeout={LONG}&socket_connect_timeout={LONG}"
 #: Milliseconds. Nobody is replaced while a test runs.
 DEAD_AFTER = 60_000
 KEY = "{claude}:pybreaker:state"
-
-Lost = dict[Any, list[float]]
 
 
 @pytest.fixture(scope="module")
@@ -64,38 +60,10 @@ def silent(*paused: servers.RedisServer) -> Iterator[None]:
             servers.first_answer([server], lambda client: client.ping())
 
 
-def who() -> Any:
-    with contextlib.suppress(RuntimeError):
-        return asyncio.current_task()
-    return threading.current_thread()
-
-
 @pytest.fixture
-def lost(monkeypatch: pytest.MonkeyPatch) -> Lost:
-    """The time-outs that each thread or task has waited through in vain."""
-    found: Lost = defaultdict(list)
-    sync: Any = redis.connection.AbstractConnection
-    other: Any = redis.asyncio.connection.AbstractConnection
-    read, read_async = sync.read_response, other.read_response
-
-    def read_response(self: Any, *args: Any, **options: Any) -> Any:
-        timeout = self._sock.gettimeout()
-        try:
-            return read(self, *args, **options)
-        except redis.TimeoutError:
-            found[who()].append(timeout)
-            raise
-
-    async def read_response_async(self: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return await read_async(self, *args, **options)
-        except redis.TimeoutError:
-            found[who()].append(self.socket_timeout)
-            raise
-
-    monkeypatch.setattr(sync, "read_response", read_response)
-    monkeypatch.setattr(other, "read_response", read_response_async)
-    return found
+def lost() -> Iterator[Waits]:
+    with waits_in_vain() as found:
+        yield found
 
 
 class Caller:
@@ -201,7 +169,7 @@ def of_the_cluster(cluster: servers.Cluster, which: str) -> list[servers.RedisSe
 )
 class TestOwnPrimarySilent:
     def test_an_attempt_waits_one_timeout_in_vain(
-        self, cluster: servers.Cluster, caller: Caller, before: bool, lost: Lost, which: str
+        self, cluster: servers.Cluster, caller: Caller, before: bool, lost: Waits, which: str
     ) -> None:
         with breaker_of(cluster, QUICK) as breaker:
             if before:
@@ -210,13 +178,13 @@ class TestOwnPrimarySilent:
                 for _ in range(2):
                     lost.clear()
                     assert [caller.call(breaker) for _ in range(3)] == [0] * 3
-                    assert 0 < sum(sum(each) for each in lost.values()) <= SHORT + 1e-6
+                    assert 0 < total(lost) <= SHORT + 1e-6
                     a_second_later(breaker)
 
 
 @pytest.mark.parametrize("which", ["one primary", "all other primaries", "all but own primary"])
 def test_others_that_are_silent_keep_no_circuit_from_its_store(
-    cluster: servers.Cluster, caller: Caller, lost: Lost, which: str
+    cluster: servers.Cluster, caller: Caller, lost: Waits, which: str
 ) -> None:
     """Also when one of them is the primary that redis-py would ask for its commands first."""
     with breaker_of(cluster, SLOW) as breaker:
@@ -226,7 +194,7 @@ def test_others_that_are_silent_keep_no_circuit_from_its_store(
                 a_second_later(breaker)
                 caller.call(breaker)
             assert caller.shared(breaker)
-            assert sum(sum(each) for each in lost.values()) <= LONG + 1e-6
+            assert total(lost) <= LONG + 1e-6
             lost.clear()
             caller.call(breaker)
             assert caller.shared(breaker)
@@ -248,7 +216,7 @@ def test_those_who_wait_for_another_to_find_the_nodes_wait_no_longer(cluster: se
             assert max(caller.burst(breaker, 20)) < 1.5 * LONG
 
 
-def test_a_slot_that_has_moved_to_a_silent_node(cluster: servers.Cluster, caller: Caller, lost: Lost) -> None:
+def test_a_slot_that_has_moved_to_a_silent_node(cluster: servers.Cluster, caller: Caller, lost: Waits) -> None:
     """When others were silent before, what is left must do for it, too."""
     own, _replica = cluster.holders_of(KEY)
     with breaker_of(cluster, SLOW) as breaker:
@@ -300,7 +268,7 @@ def of_the_sentinels(sentinels: servers.Sentinels, which: str) -> list[servers.R
 
 @pytest.mark.parametrize("which", ["primary", "primary, a sentinel", "primary, two sentinels", "everybody"])
 def test_a_silent_primary_and_silent_sentinels_together_cost_one_timeout(
-    sentinels: servers.Sentinels, caller: Caller, before: bool, lost: Lost, which: str
+    sentinels: servers.Sentinels, caller: Caller, before: bool, lost: Waits, which: str
 ) -> None:
     with breaker_of(sentinels, QUICK) as breaker:
         if before:
@@ -309,20 +277,20 @@ def test_a_silent_primary_and_silent_sentinels_together_cost_one_timeout(
             for _ in range(2):
                 lost.clear()
                 assert [caller.call(breaker) for _ in range(3)] == [0] * 3
-                assert 0 < sum(sum(each) for each in lost.values()) <= SHORT + 1e-6
+                assert 0 < total(lost) <= SHORT + 1e-6
                 a_second_later(breaker)
 
 
 @pytest.mark.parametrize("which", ["a sentinel", "two sentinels"])
 def test_silent_sentinels_keep_no_circuit_from_its_store(
-    sentinels: servers.Sentinels, caller: Caller, lost: Lost, which: str
+    sentinels: servers.Sentinels, caller: Caller, lost: Waits, which: str
 ) -> None:
     with breaker_of(sentinels, SLOW) as breaker:
         with silent(*of_the_sentinels(sentinels, which)):
             for _ in range(2):
                 caller.call(breaker)
                 assert caller.shared(breaker)
-            assert sum(sum(each) for each in lost.values()) <= LONG + 1e-6
+            assert total(lost) <= LONG + 1e-6
 
 
 def test_the_clock_says_so_of_sentinels_too(sentinels: servers.Sentinels, caller: Caller) -> None:

@@ -8,6 +8,7 @@ circuit's own node is all that matters.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
@@ -116,6 +117,7 @@ class Cluster:
             except Exception:
                 self._forget(address)
                 raise
+        self._map = None
         raise RedisError(DISAGREE)
 
     async def run_async(
@@ -145,6 +147,7 @@ class Cluster:
             except Exception:
                 await self._forget_async(address)
                 raise
+        self._map = None
         raise RedisError(DISAGREE)
 
     def find(self, key: bytes) -> Address:
@@ -245,16 +248,16 @@ class Cluster:
             known.move(error.slot_id, error.host, error.port, asked)
 
     def _forget(self, address: Address) -> None:
-        """After a failure, ask anew where the slots are, and this node last."""
+        """After a failure, ask anew where the slots are, this node last, and by other connections."""
         self._lose(address)
-        if address in self._clients:
-            self._clients[address].connection_pool.disconnect(inuse_connections=False)
+        with contextlib.suppress(Exception):
+            self.client(address).connection_pool.disconnect(inuse_connections=False)
 
     async def _forget_async(self, address: Address) -> None:
-        """After a failure, ask anew where the slots are, and this node last."""
+        """After a failure, ask anew where the slots are, this node last, and by other connections."""
         self._lose(address)
-        if address in self._clients:
-            await self._clients[address].connection_pool.disconnect(inuse_connections=False)
+        with contextlib.suppress(Exception):
+            await self.client(address).connection_pool.disconnect(inuse_connections=False)
 
     def _lose(self, address: Address) -> None:
         self._map = None

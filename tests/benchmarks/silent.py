@@ -6,8 +6,11 @@ connections and never answer. Nobody is replaced meanwhile.
 
 Measured is the whole call of an empty function by the one caller that tries the store. The breaker is
 strict, so every call would ask. Half of the rounds begin with a process that has never called, half
-with one that has; each has that call, and the ones one, two and three seconds later. The bar is for
-the worst of all. Before each table stands how late the machine itself is with a pause of a time-out.
+with one that has; each has that call, and the ones one, two and three seconds later. First in each
+table stands how late the machine itself is with a pause of a time-out.
+
+What the worst call takes is also the machine's. So the time-outs that a call has waited through are
+added up, too. The exit code is 1 when that sum is above one time-out, or a median above its bar.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import servers
+from waits import total, waits_in_vain
 
 from pybreaker_ext import CircuitBreakerRegistry
 
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 
     Place = servers.Cluster | servers.Sentinels
 
-#: Seconds, at most.
+#: Seconds that the median call takes at most.
 BAR = 0.3
 #: Milliseconds after which a server is taken for dead: longer than a measurement.
 DEAD_AFTER = 60_000
@@ -51,11 +55,20 @@ class Silence(NamedTuple):
     servers: Sequence[servers.RedisServer]
 
 
+class Call(NamedTuple):
+    """How long it took, and the time-outs that it has waited through."""
+
+    seconds: float
+    timeouts: float
+
+
 class Row(NamedTuple):
     what: str
     colour: str
     median: float
     worst: float
+    #: The worst sum of a call.
+    timeouts: float
 
 
 async def nothing_async() -> int:
@@ -129,8 +142,8 @@ def of_sentinels(sentinels: servers.Sentinels, _name: str) -> list[Silence]:
     ]
 
 
-def one_round(url: str, silence: Silence, colour: str, *, cold: bool) -> list[float]:
-    """Return the seconds of each call that tried."""
+def one_round(url: str, silence: Silence, colour: str, *, cold: bool) -> list[Call]:
+    """Return the calls that tried."""
     with CircuitBreakerRegistry(url, max_staleness=0.0) as registry, asyncio.Runner() as runner:
         breaker = registry.get("claude")
         if not cold:
@@ -146,44 +159,48 @@ def one_round(url: str, silence: Silence, colour: str, *, cold: bool) -> list[fl
                 servers.first_answer([server], lambda client: client.ping())
 
 
-def tried(breaker: CircuitBreaker, call: Callable[[CircuitBreaker, asyncio.Runner], float], runner: Any) -> float:
-    """Return the seconds of a call that tries the store: if it is away, a second has gone by."""
+def tried(breaker: CircuitBreaker, call: Callable[[CircuitBreaker, asyncio.Runner], float], runner: Any) -> Call:
+    """Return a call that tries the store: if it is away, a second has gone by."""
     outage: Any = breaker._state_storage._link.outage  # type: ignore[attr-defined]
     outage._next_try = 0.0
-    return call(breaker, runner)
+    with waits_in_vain() as waits:
+        return Call(call(breaker, runner), total(waits))
 
 
 def measured(place: Place, silences: Sequence[Silence], rounds: int) -> list[Row]:
-    rows = [
-        row(f"(a pause of {TIMEOUT} s)", colour, [PAUSES[colour]() for _ in range(rounds * 2)]) for colour in PAUSES
-    ]
+    rows = []
+    for colour, pause in PAUSES.items():
+        rows.append(row(f"(a pause of {TIMEOUT} s)", colour, [Call(pause(), 0.0) for _ in range(TRIES * rounds)]))
     for silence in silences:
         for colour in COLOURS:
-            seconds = [
-                each for number in range(rounds) for each in one_round(place.url, silence, colour, cold=number % 2 == 0)
-            ]
-            rows.append(row(silence.what, colour, seconds))
+            calls = []
+            for number in range(rounds):
+                calls += one_round(place.url, silence, colour, cold=number % 2 == 0)
+            rows.append(row(silence.what, colour, calls))
     return rows
 
 
-def row(what: str, colour: str, seconds: Sequence[float]) -> Row:
-    return Row(what, colour, statistics.median(seconds), max(seconds))
+def row(what: str, colour: str, calls: Sequence[Call]) -> Row:
+    seconds, timeouts = zip(*calls, strict=True)
+    return Row(what, colour, statistics.median(seconds), max(seconds), max(timeouts))
 
 
 def as_table(title: str, rows: Sequence[Row]) -> str:
     by_silence: dict[str, dict[str, Row]] = {}
     for each in rows:
         by_silence.setdefault(each.what, {})[each.colour] = each
+    heads = "".join(f" {colour}: median | worst | time-outs |" for colour in COLOURS)
     return "\n".join(
         [
-            f"| {title} | threads: median | worst | asyncio: median | worst |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {what} | " + " | ".join(f"{found[c].median:.3f} | {found[c].worst:.3f}" for c in COLOURS) + " |"
-                for what, found in by_silence.items()
-            ),
+            f"| {title} |{heads}",
+            "|---|---|---|---|---|---|---|",
+            *(f"| {what} |{''.join(cells(found[c]) for c in COLOURS)}" for what, found in by_silence.items()),
         ]
     )
+
+
+def cells(found: Row) -> str:
+    return "".join(f" {number:.3f} |" for number in (found.median, found.worst, found.timeouts))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -198,9 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("Seconds of the one call that tries.\n")
     print(as_table("silent nodes of a cluster of six", of_cluster), "\n")
     print(as_table("silent of three sentinels, a primary and a replica", of_all_sentinels), "\n")
-    worst = max(each.worst for each in (*of_cluster, *of_all_sentinels))
-    print(f"worst of all {worst:.3f} s, at most {BAR}: {'ok' if worst <= BAR else 'TOO SLOW'}")
-    return 0 if worst <= BAR else 1
+    rows = (*of_cluster, *of_all_sentinels)
+    good = max(each.timeouts for each in rows) < TIMEOUT + 0.001 and max(each.median for each in rows) < BAR
+    print(f"worst of all {max(each.worst for each in rows):.3f} s")
+    print(f"time-outs of {TIMEOUT} s together, medians of {BAR} s: {'ok' if good else 'TOO SLOW'}")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
