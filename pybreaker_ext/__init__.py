@@ -12,7 +12,7 @@ from pybreaker import (
 )
 
 from pybreaker_ext.breaker import CircuitBreaker
-from pybreaker_ext.errors import CircuitBreakerError, FailedResult
+from pybreaker_ext.errors import CircuitBreakerError, FailedResult, StoreUnavailableError
 from pybreaker_ext.factory import get_circuit_breaker, reset_all_breakers
 from pybreaker_ext.listener import CircuitBreakerListener
 from pybreaker_ext.registry import CircuitBreakerRegistry
@@ -42,6 +42,7 @@ __all__ = (
     "CircuitState",
     "FailedResult",
     "Snapshot",
+    "StoreUnavailableError",
     "Transition",
     "get_circuit_breaker",
     "reset_all_breakers",

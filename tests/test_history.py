@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pybreaker
 import pytest
+import redis
 import servers
 
 from pybreaker_ext import (
@@ -22,6 +23,7 @@ from pybreaker_ext import (
     CircuitMemoryStorage,
     CircuitRedisStorage,
     CircuitSQLiteStorage,
+    StoreUnavailableError,
     Transition,
 )
 
@@ -224,11 +226,51 @@ def test_while_the_store_is_away_it_is_this_processs_own() -> None:
             breaker = registry.get("claude")
             breaker.open()
             server.kill()
-            assert breaker.history() == []
             attempt(breaker, int)
             attempt(breaker, fail)
             assert told(breaker) == [("closed", "open", "failures")]
             assert [change.new_state for change in asyncio.run(breaker.history_async())] == ["open"]
+
+
+class TestAStoreThatCantBeRead:
+    """No changes would be an answer. The breaker itself finds out by its next decision."""
+
+    def test_redis(self) -> None:
+        with servers.running_redis() as server:
+            with CircuitBreakerRegistry(server.url, max_staleness=0.0) as registry:
+                breaker = registry.get("claude")
+                breaker.open()
+                server.kill()
+                for read in (breaker.history, lambda: asyncio.run(breaker.history_async())):
+                    with pytest.raises(
+                        StoreUnavailableError, match="the history can't be read now: .*refused"
+                    ) as caught:
+                        read()
+                    assert isinstance(caught.value.__cause__, redis.ConnectionError)
+                attempt(breaker, int)
+                assert breaker.history() == []
+
+    def test_redis_whose_connections_are_all_taken(self, redis_server: servers.RedisServer) -> None:
+        class Own(redis.Redis):
+            def execute_command(self, *args: Any, **options: Any) -> Any:
+                return super().execute_command(*args, **options)
+
+        with Own(port=redis_server.port, max_connections=1) as client:
+            breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker.open()
+            taken = client.connection_pool.get_connection()
+            with pytest.raises(StoreUnavailableError, match="the history can't be read now"):
+                breaker.history()
+            client.connection_pool.release(taken)
+            assert told(breaker) == [("closed", "open", "manual")]
+
+    def test_sqlite(self, tmp_path: Path) -> None:
+        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(tmp_path / "none" / "circuits.db", "n"))
+        for read in (breaker.history, lambda: asyncio.run(breaker.history_async())):
+            with pytest.raises(StoreUnavailableError, match="the history can't be read now: unable to open"):
+                read()
+        attempt(breaker, int)
+        assert breaker.history() == []
 
 
 class TestRedis:

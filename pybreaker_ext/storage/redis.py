@@ -18,7 +18,7 @@ from pybreaker_ext.storage import permits
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, check_state
 from pybreaker_ext.storage.cluster import DeferredCluster
-from pybreaker_ext.storage.history import LIMIT, Change, check_limit, check_worker, from_redis, process
+from pybreaker_ext.storage.history import LIMIT, Change, check_limit, check_worker, from_redis, not_read, process
 from pybreaker_ext.storage.link import link_to
 from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.script import PRELUDE, script
@@ -122,23 +122,31 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         return await carried_out(command, self, event, policy)
 
     def history(self, limit: int) -> list[Change]:
-        """Return the last `limit` changes of state, the oldest first."""
+        """Return the last `limit` changes of state, the oldest first.
+
+        Raises:
+            StoreUnavailableError: Redis can't be read, and isn't known to be away.
+        """
         if self.outage.epoch % 2 or not self._history:
             return self._stand_in.history(limit)
         try:
             found = self._link.run(self.outage.epoch, LAST, self._keys[5:], (b"%d" % limit,))
-        except (StoreBusyError, StoreUnavailableError):  # the next decision finds out what that means
-            return self._stand_in.history(limit)
+        except (StoreBusyError, StoreUnavailableError) as error:
+            raise not_read(error) from (error.__cause__ or error)
         return from_redis(found[::-1])
 
     async def history_async(self, limit: int) -> list[Change]:
-        """Return the last `limit` changes of state, the oldest first."""
+        """Return the last `limit` changes of state, the oldest first.
+
+        Raises:
+            StoreUnavailableError: Redis can't be read, and isn't known to be away.
+        """
         if self.outage.epoch % 2 or not self._history:
             return self._stand_in.history(limit)
         try:
             found = await self._link.run_async(self.outage.epoch, LAST, self._keys[5:], (b"%d" % limit,))
-        except (StoreBusyError, StoreUnavailableError):  # the next decision finds out what that means
-            return self._stand_in.history(limit)
+        except (StoreBusyError, StoreUnavailableError) as error:
+            raise not_read(error) from (error.__cause__ or error)
         return from_redis(found[::-1])
 
     def _attempt(self, event: Event, policy: Policy) -> Decision:

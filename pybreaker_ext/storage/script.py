@@ -8,9 +8,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import AskError, MovedError, NoScriptError, TryAgainError
-
-from pybreaker_ext.errors import StoreBusyError
+from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,40 +65,3 @@ async def evaluate_async(client: Any, program: str, keys: Sequence[bytes], argum
         return await client.execute_command("EVALSHA", _digest(program), len(keys), *keys, *arguments)
     except NoScriptError:
         return await client.execute_command("EVAL", program, len(keys), *keys, *arguments)
-
-
-# In a cluster, the node is asked itself: on a failure, redis-py would look at all others first, and wait
-# for each; and while a slot is being moved, it would ask sixteen times. redis-py follows a slot that has
-# moved (nothing has run then), and knows next time.
-
-
-def evaluate_in_cluster(client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
-    """Run a program on the node that has the keys.
-
-    Raises:
-        StoreBusyError: They are being moved to another node.
-    """
-    node = client.get_redis_connection(client.get_node_from_key(keys[0]))
-    try:
-        return evaluate(node, program, keys, arguments)
-    except MovedError:
-        return evaluate(client, program, keys, arguments)
-    except (AskError, TryAgainError) as error:
-        raise StoreBusyError from error
-
-
-async def evaluate_in_cluster_async(
-    client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]
-) -> Any:
-    """Run a program on the node that has the keys.
-
-    Raises:
-        StoreBusyError: They are being moved to another node.
-    """
-    node = client.get_node_from_key(keys[0])
-    try:
-        return await evaluate_async(node, program, keys, arguments)
-    except MovedError:
-        return await evaluate_async(client, program, keys, arguments)
-    except (AskError, TryAgainError) as error:
-        raise StoreBusyError from error

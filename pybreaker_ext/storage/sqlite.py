@@ -28,7 +28,7 @@ from pybreaker_ext.machine import (
 from pybreaker_ext.storage import permits
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import DEFAULTS, ClassicStorage, check_namespace, check_state
-from pybreaker_ext.storage.history import LIMIT, Change, change_of, check_limit, check_worker, understood
+from pybreaker_ext.storage.history import LIMIT, Change, change_of, check_limit, check_worker, not_read, understood
 from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.shared import SharedObjects
 from pybreaker_ext.storage.sqlite_file import FileBusyError, SQLiteFile, Transaction
@@ -123,22 +123,30 @@ class CircuitSQLiteStorage(ClassicStorage):
             return await carried_out(command, self, event, policy)
 
     def history(self, limit: int) -> list[Change]:
-        """Return the last `limit` changes of state, the oldest first."""
+        """Return the last `limit` changes of state, the oldest first.
+
+        Raises:
+            StoreUnavailableError: The file can't be read, and isn't known to be away.
+        """
         if self.outage.epoch % 2:
             return self._stand_in.history(limit)
         try:
             return self._file.run(self._last(limit))
-        except StoreUnavailableError:  # the next decision finds out what that means
-            return self._stand_in.history(limit)
+        except StoreUnavailableError as error:
+            raise not_read(error) from error.__cause__
 
     async def history_async(self, limit: int) -> list[Change]:
-        """Return the last `limit` changes of state, the oldest first."""
+        """Return the last `limit` changes of state, the oldest first.
+
+        Raises:
+            StoreUnavailableError: The file can't be read, and isn't known to be away.
+        """
         if self.outage.epoch % 2:
             return self._stand_in.history(limit)
         try:
             return await self._file.run_async(self._last(limit))
-        except StoreUnavailableError:  # the next decision finds out what that means
-            return self._stand_in.history(limit)
+        except StoreUnavailableError as error:
+            raise not_read(error) from error.__cause__
 
     def _last(self, limit: int) -> Callable[[Transaction], list[Change]]:
         def step(transaction: Transaction) -> list[Change]:
