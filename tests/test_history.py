@@ -242,9 +242,7 @@ class TestAStoreThatCantBeRead:
                 breaker.open()
                 server.kill()
                 for read in (breaker.history, lambda: asyncio.run(breaker.history_async())):
-                    with pytest.raises(
-                        StoreUnavailableError, match="the history can't be read now: .*refused"
-                    ) as caught:
+                    with pytest.raises(StoreUnavailableError, match="the history can't be read now") as caught:
                         read()
                     assert isinstance(caught.value.__cause__, redis.ConnectionError)
                 attempt(breaker, int)

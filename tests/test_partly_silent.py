@@ -135,18 +135,23 @@ def before(request: pytest.FixtureRequest) -> bool:
 
 @contextlib.contextmanager
 def breaker_of(store: servers.Cluster | servers.Sentinels, *options: str, **settings: Any) -> Iterator[CircuitBreaker]:
-    """A breaker that knows nothing of the store from others: no other has its URL."""
+    """A breaker that knows nothing of the store from others: no other has its URL. Its store's clock stands still."""
     query = "&".join([f"client_name=user-{next(_users)}", *options])
     with CircuitBreakerRegistry(f"{store.url}?{query}", **{"max_staleness": 0.0, **settings}) as registry:
-        yield registry.get("claude", fail_max=100)
+        breaker = registry.get("claude", fail_max=100)
+        outage_of(breaker)._clock = lambda: 1000.0
+        yield breaker
 
 
 _users = itertools.count()
 
 
+def outage_of(breaker: CircuitBreaker) -> Any:
+    return breaker._state_storage._link.outage  # type: ignore[attr-defined]
+
+
 def a_second_later(breaker: CircuitBreaker) -> None:
-    outage: Any = breaker._state_storage._link.outage  # type: ignore[attr-defined]
-    outage._next_try = 0.0
+    outage_of(breaker)._next_try = 0.0
 
 
 def of_the_cluster(cluster: servers.Cluster, which: str) -> list[servers.RedisServer]:
@@ -177,7 +182,7 @@ class TestOwnPrimarySilent:
             with silent(*of_the_cluster(cluster, which)):
                 for _ in range(2):
                     lost.clear()
-                    assert [caller.call(breaker) for _ in range(3)] == [0] * 3
+                    assert caller.call(breaker) == 0
                     assert 0 < total(lost) <= SHORT + 1e-6
                     a_second_later(breaker)
 
@@ -276,7 +281,7 @@ def test_a_silent_primary_and_silent_sentinels_together_cost_one_timeout(
         with silent(*of_the_sentinels(sentinels, which)):
             for _ in range(2):
                 lost.clear()
-                assert [caller.call(breaker) for _ in range(3)] == [0] * 3
+                assert caller.call(breaker) == 0
                 assert 0 < total(lost) <= SHORT + 1e-6
                 a_second_later(breaker)
 

@@ -14,7 +14,9 @@ import redis.asyncio.connection
 import redis.connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Lost = Callable[[float], None]
 
 #: The time-outs in seconds that each thread or task has waited through.
 Waits = dict[Any, list[float]]
@@ -26,32 +28,66 @@ def total(waits: Waits) -> float:
 
 @contextlib.contextmanager
 def waits_in_vain() -> Iterator[Waits]:
-    """Write down each time-out that a connection waits through for an answer."""
+    """Write down each time-out that somebody waits through for a connection, or for an answer."""
     found: Waits = defaultdict(list)
-    sync: Any = redis.connection.AbstractConnection
-    other: Any = redis.asyncio.connection.AbstractConnection
-    read, read_async = sync.read_response, other.read_response
 
+    def lost(seconds: float) -> None:
+        found[_who()].append(seconds)
+
+    with contextlib.ExitStack() as stack:
+        for kind, name, made in (
+            (redis.connection.Connection, "_connect", _connecting),
+            (redis.connection.AbstractConnection, "read_response", _reading),
+            (redis.asyncio.connection.Connection, "_connect", _connecting_async),
+            (redis.asyncio.connection.AbstractConnection, "read_response", _reading_async),
+        ):
+            stack.enter_context(mock.patch.object(kind, name, made(getattr(kind, name), lost)))
+        yield found
+
+
+def _connecting(original: Any, lost: Lost) -> Any:
+    def connect(self: Any) -> Any:
+        try:
+            return original(self)
+        except TimeoutError:
+            lost(self.socket_connect_timeout)
+            raise
+
+    return connect
+
+
+def _reading(original: Any, lost: Lost) -> Any:
     def read_response(self: Any, *args: Any, **options: Any) -> Any:
         timeout = self._sock.gettimeout()
         try:
-            return read(self, *args, **options)
+            return original(self, *args, **options)
         except redis.TimeoutError:
-            found[_who()].append(timeout)
+            lost(timeout)
             raise
 
-    async def read_response_async(self: Any, *args: Any, **options: Any) -> Any:
+    return read_response
+
+
+def _connecting_async(original: Any, lost: Lost) -> Any:
+    async def connect(self: Any) -> Any:
         try:
-            return await read_async(self, *args, **options)
-        except redis.TimeoutError:
-            found[_who()].append(self.socket_timeout)
+            return await original(self)
+        except asyncio.CancelledError:  # by the time-out around it
+            lost(self.socket_connect_timeout)
             raise
 
-    with (
-        mock.patch.object(sync, "read_response", read_response),
-        mock.patch.object(other, "read_response", read_response_async),
-    ):
-        yield found
+    return connect
+
+
+def _reading_async(original: Any, lost: Lost) -> Any:
+    async def read_response(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return await original(self, *args, **options)
+        except redis.TimeoutError:
+            lost(self.socket_timeout)
+            raise
+
+    return read_response
 
 
 def _who() -> Any:

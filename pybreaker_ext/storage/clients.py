@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from pybreaker_ext.storage import pools
 from pybreaker_ext.storage.cluster import Cluster, DeferredCluster, node, node_async
 from pybreaker_ext.storage.packer import packer_for
 from pybreaker_ext.storage.sentinels import AsyncSentinels, Sentinels
@@ -90,12 +91,11 @@ def own_async_client(given: Any, given_async: Any = None) -> Any:
     """
     source = given if given_async is None else given_async
     if isinstance(source, DeferredCluster):
-        settings = _for_asyncio(source.settings)
-        return Cluster(source.nodes, settings, node_async, timeout=longest(settings))
+        return Cluster(source.nodes, _for_pools(source.settings), node_async, timeout=longest(source.settings))
     if not _is_redis_pys_own(source):
         return given_async
     if isinstance(source, (redis.RedisCluster, aio.RedisCluster)):
-        return _cluster(source, node_async, _for_asyncio(_cluster_settings(source)))
+        return _cluster(source, node_async, _for_pools(_cluster_settings(source)))
     pool: Any = getattr(source, "connection_pool", None)
     if type(pool) in (sentinel.SentinelConnectionPool, aio_sentinel.SentinelConnectionPool):
         return _async_sentinel(pool)
@@ -104,7 +104,7 @@ def own_async_client(given: Any, given_async: Any = None) -> Any:
     if connection_class is None or pool.connection_kwargs.get("redis_connect_func"):
         return given_async
     settings = _in_both_colours(connection_class, _copied(pool.connection_kwargs))
-    own = aio.ConnectionPool(
+    own = pools.AsyncPool(
         max_connections=min(pool.max_connections, ASYNC_CONNECTIONS),
         connection_class=connection_class,
         retry=_async_retry(),
@@ -142,11 +142,13 @@ def _cluster_settings(source: Any) -> dict[str, Any]:
     return settings
 
 
-def _for_asyncio(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that `redis.asyncio.Redis` takes, too."""
-    found = _in_both_colours(aio.Redis, settings)
+def _for_pools(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an asyncio pool of connections to a server with these."""
+    kind = aio.SSLConnection if settings.get("ssl") else aio.Connection
+    found = _in_both_colours(kind, settings)
     found.pop("redis_connect_func", None)  # it reads answers, and a thread's doesn't await them
-    return {**found, "max_connections": min(found.get("max_connections") or ASYNC_CONNECTIONS, ASYNC_CONNECTIONS)}
+    most = min(settings.get("max_connections") or ASYNC_CONNECTIONS, ASYNC_CONNECTIONS)
+    return {**found, "connection_class": kind, "max_connections": most}
 
 
 def _async_sentinel(pool: Any) -> Any:
@@ -158,7 +160,7 @@ def _async_sentinel(pool: Any) -> Any:
         "connection_class": connection_class,
         "retry": _async_retry(),
     }
-    own = aio_sentinel.SentinelConnectionPool(pool.service_name, manager, **settings)  # type: ignore[no-untyped-call]
+    own = pools.AsyncSentinelPool(pool.service_name, manager, **settings)  # type: ignore[no-untyped-call]
     return aio.Redis.from_pool(own)
 
 
@@ -183,7 +185,9 @@ def _async_sentinels(manager: Any) -> Any:
     """Return one for asyncio who asks the same sentinels, and doesn't retry either."""
     asked = _asked(manager, _async_retry())
     if isinstance(manager, Sentinels):
-        return AsyncSentinels(**asked, **_for_asyncio(_copied(manager.connection_kwargs)), retry=_async_retry())
+        return AsyncSentinels(
+            **asked, **_in_both_colours(aio.Redis, _copied(manager.connection_kwargs)), retry=_async_retry()
+        )
     return aio_sentinel.Sentinel(**asked)  # type: ignore[no-untyped-call]
 
 

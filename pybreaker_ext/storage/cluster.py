@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from pybreaker_ext.errors import StoreBusyError
 from pybreaker_ext.storage.packer import packer_for
+from pybreaker_ext.storage.pools import AsyncPool
 from pybreaker_ext.storage.script import evaluate, evaluate_async
 from pybreaker_ext.storage.slots import Address, SlotMap, heard
 from pybreaker_ext.storage.turns import Turns, check_answers, check_answers_async, longest, part_of
@@ -272,5 +273,6 @@ def node(address: Address, settings: Mapping[str, Any]) -> Any:
 
 
 def node_async(address: Address, settings: Mapping[str, Any]) -> Any:
-    """Return a new asyncio client of one node that never repeats a command."""
-    return AsyncRedis(host=address[0], port=address[1], **settings, retry=AsyncRetry(NoBackoff(), 0))
+    """Return a new asyncio client of one node that never repeats a command; the settings are those of a pool."""
+    retry = AsyncRetry(NoBackoff(), 0)
+    return AsyncRedis.from_pool(AsyncPool(host=address[0], port=address[1], retry=retry, **settings))
