@@ -12,9 +12,10 @@ from pybreaker_ext.outcome import SUCCESS, Outcome
 from pybreaker_ext.streams.rules import NO_RULES, Rules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybreaker_ext.storage.view import Permit
     from pybreaker_ext.streaming import CircuitStreams
-    from pybreaker_ext.streams.source import Opened
     from pybreaker_ext.streams.watchdog import Watch
 
 logger = logging.getLogger("pybreaker_ext.streams")
@@ -55,12 +56,13 @@ class Course:
         "args",
         "begun",
         "breaker",
+        "close",
         "func",
         "kwargs",
         "made",
-        "opened",
         "permit",
         "rules",
+        "stream",
         "watch",
     )
 
@@ -83,8 +85,10 @@ class Course:
         self.made = made
         #: How it is iterated: `SYNC`, `ASYNC` or not yet.
         self.begun = ""
-        #: What the function returned, once it has.
-        self.opened: Opened | None = None
+        #: What the function returned, or what its context manager gave.
+        self.stream: Any = None
+        #: What closes it, or returns an awaitable that does; takes the error with which it has ended.
+        self.close: Callable[[BaseException | None], Any] | None = None
         #: What ends its waits, of threads.
         self.watch: Watch | None = None
         #: Whether its outcome is reported.

@@ -25,12 +25,11 @@ def timer(course: Course) -> Callable[[Any], Any]:
     """
     if not course.rules.timed:
         return _untimed
-    stream = course.opened.stream if course.opened else None
-    cut = cutter(stream, course.func)
+    cut = cutter(course.stream, course.func)
     if cut is None:
         message = (
             f"first_chunk_timeout and chunk_timeout can't be kept: nothing is known to end the waits of "
-            f"{type(stream).__name__}; set the time-out of your client instead"
+            f"{type(course.stream).__name__}; set the time-out of your client instead"
         )
         raise NoStreamError(message)
     watch = course.watch = Watch(watchdog, cut)

@@ -22,11 +22,11 @@ def _underlying(stream: Any, name: str) -> Any:
     if name.startswith("_"):  # ours, or Python's own questions
         message = f"{type(stream).__name__!r} object has no attribute {name!r}"
         raise AttributeError(message)
-    opened = stream._course.opened
-    if opened is None:
+    underlying = stream._course.stream
+    if underlying is None:
         message = f"the stream has no attribute {name!r} before its first chunk has been asked for"
         raise AttributeError(message)
-    return getattr(opened.stream, name)
+    return getattr(underlying, name)
 
 
 class Stream(Iterator[T]):
