@@ -223,7 +223,7 @@ class EitherStream(Generic[T]):
 
     async def aclose(self) -> None:
         """Stop early, which is neutral, and close the underlying stream."""
-        await self._asynchronous.aclose()
+        await self.close()
 
     def __await__(self) -> Generator[Any, Any, Self]:
         """Return this stream, for functions that had to be awaited to get it."""
