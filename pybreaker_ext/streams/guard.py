@@ -143,19 +143,18 @@ async def _report_async(course: Course, outcome: Outcome) -> None:
 
 
 def _failed(course: Course, error: BaseException) -> None:
-    outcome = course.outcome(error)
     try:
         if course.settles():
-            course.breaker._failed_as(course.permit, error, outcome)
+            course.breaker._failed_as(course.permit, error, course.outcome(error))
     finally:
         _close(course, error)
 
 
 async def _failed_async(course: Course, error: BaseException) -> None:
-    outcome = course.outcome(error)
     try:
         if not course.settles():
             return
+        outcome = course.outcome(error)
         if isinstance(error, GeneratorExit):  # closing waits until the place is free; only cancellation must not wait
             await course.breaker._settle_async(course.permit, outcome)
         else:

@@ -61,8 +61,9 @@ def _in_time(course: Course, watch: Watch, pull: Callable[..., Any], *args: Any)
 
 async def _in_time_async(course: Course, pull: Callable[..., Any], *args: Any) -> Any:
     limit = course.patience()
+    timeout = asyncio.timeout(None if limit == math.inf else limit)
     try:
-        async with asyncio.timeout(None if limit == math.inf else limit) as timeout:
+        async with timeout:
             return await pull(*args)
     except BaseException as error:
         args = ()  # or an error that is thrown in and this frame would keep each other

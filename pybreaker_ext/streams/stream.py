@@ -223,7 +223,11 @@ class EitherStream(Generic[T]):
 
     async def aclose(self) -> None:
         """Stop early, which is neutral, and close the underlying stream."""
-        await self.close()
+        if self._course.begun == SYNC:
+            self._plain.close()
+            return
+        self._course.begun = ASYNC
+        await self._asynchronous.aclose()
 
     def __await__(self) -> Generator[Any, Any, Self]:
         """Return this stream, for functions that had to be awaited to get it."""
