@@ -138,8 +138,8 @@ class CircuitStreams(CircuitAdmission):
                 connection of httpx over HTTP/1.1 (and so of the SDKs of OpenAI and Anthropic), of
                 requests or urllib3 is shut down, once the function has returned.
             chunk_timeout: The same, from asking for each further chunk until it comes.
-            complete: Tells of the last chunk whether it ends a whole answer. A stream that ends
-                without one is a failure.
+            complete: Tells of the last chunk, blank lines apart, whether it ends a whole answer. A
+                stream that ends without one is a failure.
             failure_chunk: Tells whether a chunk is the backend's word that it has failed. The consumer
                 gets the chunk all the same.
             kwargs: Its keyword arguments.

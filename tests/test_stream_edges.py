@@ -250,6 +250,18 @@ class TestRules:
         assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError]
 
 
+def test_a_stream_of_either_colour_is_closed_by_aclose_however_it_was_begun() -> None:
+    case, source = Case(), Source(1, 2)
+
+    async def story() -> None:
+        stream = case.breaker.stream(lambda: source.plain())
+        assert next(stream) == 1
+        await stream.aclose()
+        assert (case.counted, source.closed) == (NOTHING, 1)
+
+    asyncio.run(story())
+
+
 class TestTimeouts:
     @pytest.mark.parametrize("then", [None, BackendError()])
     def test_a_source_that_hides_its_cancellation_has_stalled_all_the_same(self, then: Exception | None) -> None:

@@ -12,9 +12,10 @@ from pybreaker_ext.outcome import SUCCESS, Outcome
 from pybreaker_ext.streams.rules import NO_RULES, Rules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybreaker_ext.storage.view import Permit
     from pybreaker_ext.streaming import CircuitStreams
-    from pybreaker_ext.streams.source import Opened
     from pybreaker_ext.streams.watchdog import Watch
 
 logger = logging.getLogger("pybreaker_ext.streams")
@@ -55,12 +56,13 @@ class Course:
         "args",
         "begun",
         "breaker",
+        "close",
         "func",
         "kwargs",
         "made",
-        "opened",
         "permit",
         "rules",
+        "stream",
         "watch",
     )
 
@@ -83,8 +85,10 @@ class Course:
         self.made = made
         #: How it is iterated: `SYNC`, `ASYNC` or not yet.
         self.begun = ""
-        #: What the function returned, once it has.
-        self.opened: Opened | None = None
+        #: What the function returned, or what its context manager gave.
+        self.stream: Any = None
+        #: What closes it, or returns an awaitable that does; takes the error with which it has ended.
+        self.close: Callable[[BaseException | None], Any] | None = None
         #: What ends its waits, of threads.
         self.watch: Watch | None = None
         #: Whether its outcome is reported.
@@ -124,7 +128,8 @@ class Course:
     @property
     def watches(self) -> bool:
         """Whether chunks must be looked at, and not only passed on."""
-        return bool(self.permit.token or self.rules.complete or self.rules.failure_chunk or self.rules.timed)
+        rules = self.rules
+        return self.permit.token != "" or rules.timed or rules.complete is not None or rules.failure_chunk is not None
 
     def news(self, chunk: Any) -> Outcome | None:
         """Note a chunk; return a failure that it tells of, or `RENEWAL` when a third of a lease is over."""
@@ -166,13 +171,17 @@ class Course:
 
     def failed(self, error: Exception) -> Exception:
         """Return an error of ours, which is a failure whatever the breaker's rules say."""
-        self._verdict = (error, "failure")
+        self._know(error, "failure")
         return error
 
     def neutral(self, error: BaseException) -> BaseException:
         """Return an error that says nothing about the backend."""
-        self._verdict = (error, "neutral")
+        self._know(error, "neutral")
         return error
+
+    def _know(self, error: BaseException, kind: str) -> None:
+        if not self._settled:  # else nobody asks, and nobody would forget it
+            self._verdict = (error, kind)
 
     def outcome(self, error: BaseException) -> Outcome:
         """Return what it means that the stream has ended with an error."""

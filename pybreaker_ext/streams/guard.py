@@ -111,8 +111,8 @@ async def _ask_async(course: Course) -> Permit:
 def _open(course: Course) -> Any:
     """Call the function, and return what it returned as an iterator, and what makes it end in time."""
     try:
-        course.opened = opened(course.call())
-        return course.opened.chunks, timer(course)
+        course.stream, chunks, course.close = opened(course.call())
+        return chunks, timer(course)
     except NoStreamError as error:
         course.neutral(error)
         raise
@@ -121,11 +121,11 @@ def _open(course: Course) -> Any:
 async def _open_async(course: Course) -> Any:
     """Call the function, and return what it returned as an asynchronous iterator."""
     try:
-        course.opened = await opened_async(course.call())
+        course.stream, chunks, course.close = await opened_async(course.call())
     except NoStreamError as error:
         course.neutral(error)
         raise
-    return course.opened.chunks
+    return chunks
 
 
 def _report(course: Course, outcome: Outcome) -> None:
@@ -143,19 +143,18 @@ async def _report_async(course: Course, outcome: Outcome) -> None:
 
 
 def _failed(course: Course, error: BaseException) -> None:
-    outcome = course.outcome(error)
     try:
         if course.settles():
-            course.breaker._failed_as(course.permit, error, outcome)
+            course.breaker._failed_as(course.permit, error, course.outcome(error))
     finally:
         _close(course, error)
 
 
 async def _failed_async(course: Course, error: BaseException) -> None:
-    outcome = course.outcome(error)
     try:
         if not course.settles():
             return
+        outcome = course.outcome(error)
         if isinstance(error, GeneratorExit):  # closing waits until the place is free; only cancellation must not wait
             await course.breaker._settle_async(course.permit, outcome)
         else:
@@ -167,13 +166,13 @@ async def _failed_async(course: Course, error: BaseException) -> None:
 def _close(course: Course, error: BaseException | None = None) -> None:
     if course.watch is not None:
         course.watch.leave()
-    if course.opened is not None:
-        course.opened.close(error)
+    if course.close is not None:
+        course.close(error)
 
 
 async def _close_async(course: Course, error: BaseException | None = None) -> None:
-    if course.opened is not None:
-        await course.opened.close(error)
+    if course.close is not None:
+        await course.close(error)
 
 
 def _sender(course: Course, source: Any, method: str) -> Callable[..., Any]:

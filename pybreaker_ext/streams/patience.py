@@ -25,12 +25,11 @@ def timer(course: Course) -> Callable[[Any], Any]:
     """
     if not course.rules.timed:
         return _untimed
-    stream = course.opened.stream if course.opened else None
-    cut = cutter(stream, course.func)
+    cut = cutter(course.stream, course.func)
     if cut is None:
         message = (
             f"first_chunk_timeout and chunk_timeout can't be kept: nothing is known to end the waits of "
-            f"{type(stream).__name__}; set the time-out of your client instead"
+            f"{type(course.stream).__name__}; set the time-out of your client instead"
         )
         raise NoStreamError(message)
     watch = course.watch = Watch(watchdog, cut)
@@ -62,8 +61,9 @@ def _in_time(course: Course, watch: Watch, pull: Callable[..., Any], *args: Any)
 
 async def _in_time_async(course: Course, pull: Callable[..., Any], *args: Any) -> Any:
     limit = course.patience()
+    timeout = asyncio.timeout(None if limit == math.inf else limit)
     try:
-        async with asyncio.timeout(None if limit == math.inf else limit) as timeout:
+        async with timeout:
             return await pull(*args)
     except BaseException as error:
         args = ()  # or an error that is thrown in and this frame would keep each other

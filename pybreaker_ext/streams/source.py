@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from types import AsyncGeneratorType, GeneratorType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,15 +16,9 @@ class NoStreamError(TypeError):
     """What the function returned can't be iterated, or not like this. The caller's mistake."""
 
 
-class Opened(NamedTuple):
-    """A stream that is under way."""
-
-    #: What the function returned, or what its context manager gave.
-    stream: Any
-    #: What has `__next__` or `__anext__`: often the stream itself.
-    chunks: Any
-    #: Closes it, or returns an awaitable that does; takes the error with which it has ended, or None.
-    close: Callable[[BaseException | None], Any]
+#: The stream; what has its `__next__` or `__anext__`, often itself; and what closes both, or returns an
+#: awaitable that does, told the error with which the stream has ended, or None.
+Opened: TypeAlias = tuple[Any, Any, "Callable[[BaseException | None], Any]"]
 
 
 def opened(found: Any) -> Opened:
@@ -36,11 +30,11 @@ def opened(found: Any) -> Opened:
         NoStreamError: It is none, or one for asyncio.
     """
     if type(found) is GeneratorType:
-        return Opened(found, found, lambda _: found.close())
+        return found, found, lambda _: found.close()
     if not _iterates(found) and hasattr(type(found), "__enter__"):
         return _entered(found)
     chunks = _iterator(found, "the function returned")
-    return Opened(found, chunks, lambda _: _close_both(chunks, found))
+    return found, chunks, lambda _: _close_both(chunks, found)
 
 
 async def opened_async(found: Any) -> Opened:
@@ -53,13 +47,13 @@ async def opened_async(found: Any) -> Opened:
         NoStreamError: It is none, or one for threads.
     """
     if type(found) is AsyncGeneratorType:
-        return Opened(found, found, lambda _: found.aclose())
+        return found, found, lambda _: found.aclose()
     if inspect.isawaitable(found) and not _iterates_async(found):
         found = await found
     if not _iterates_async(found) and hasattr(type(found), "__aenter__"):
         return await _entered_async(found)
     chunks = await _iterator_async(found, "the function returned")
-    return Opened(found, chunks, lambda _: _close_both_async(chunks, found))
+    return found, chunks, lambda _: _close_both_async(chunks, found)
 
 
 def _entered(manager: Any) -> Opened:
@@ -69,7 +63,7 @@ def _entered(manager: Any) -> Opened:
     except BaseException:
         manager.__exit__(*sys.exc_info())
         raise
-    return Opened(found, chunks, lambda error: _leave(manager, chunks, error))
+    return found, chunks, lambda error: _leave(manager, chunks, error)
 
 
 async def _entered_async(manager: Any) -> Opened:
@@ -79,7 +73,7 @@ async def _entered_async(manager: Any) -> Opened:
     except BaseException:
         await manager.__aexit__(*sys.exc_info())
         raise
-    return Opened(found, chunks, lambda error: _leave_async(manager, chunks, error))
+    return found, chunks, lambda error: _leave_async(manager, chunks, error)
 
 
 def _iterator(found: Any, who: str) -> Any:

@@ -22,11 +22,11 @@ def _underlying(stream: Any, name: str) -> Any:
     if name.startswith("_"):  # ours, or Python's own questions
         message = f"{type(stream).__name__!r} object has no attribute {name!r}"
         raise AttributeError(message)
-    opened = stream._course.opened
-    if opened is None:
+    underlying = stream._course.stream
+    if underlying is None:
         message = f"the stream has no attribute {name!r} before its first chunk has been asked for"
         raise AttributeError(message)
-    return getattr(opened.stream, name)
+    return getattr(underlying, name)
 
 
 class Stream(Iterator[T]):
@@ -223,6 +223,10 @@ class EitherStream(Generic[T]):
 
     async def aclose(self) -> None:
         """Stop early, which is neutral, and close the underlying stream."""
+        if self._course.begun == SYNC:
+            self._plain.close()
+            return
+        self._course.begun = ASYNC
         await self._asynchronous.aclose()
 
     def __await__(self) -> Generator[Any, Any, Self]:
