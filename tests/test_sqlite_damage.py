@@ -34,6 +34,10 @@ def a_second_later(breaker: CircuitBreaker) -> None:
     breaker._state_storage._file.outage._next_try = 0.0
 
 
+def a_moment_later(breaker: CircuitBreaker) -> None:
+    breaker._state_storage._file._next_look = 0.0
+
+
 def close(breaker: CircuitBreaker) -> None:
     """Close the file, so that all of it is in the file and nothing in its log."""
     breaker._state_storage._file.before_fork()
@@ -44,6 +48,12 @@ def spoil(path: Path, offset: int = 0) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(b"\xa5garbage" * 64)
+
+
+def delete(path: Path) -> None:
+    """With its log, which SQLite would take for the next file's."""
+    for companion in path.parent.iterdir():
+        companion.unlink()
 
 
 def names(path: Path) -> list[str]:
@@ -92,9 +102,11 @@ def test_somebody_elses_file_is_left_alone(path: Path) -> None:
 def test_also_if_it_has_taken_the_place_of_ours(path: Path) -> None:
     breaker = breaker_of(path)
     fail(breaker)
-    path.unlink()
+    delete(path)
     path.write_bytes(b"a letter, and not a database at all " * 200)
+    a_moment_later(breaker)
     assert breaker.call(int) == 0
+    assert not breaker.snapshot().shared
     assert names(path) == []
 
 
@@ -129,10 +141,10 @@ def test_a_deleted_file_is_made_anew(path: Path) -> None:
     """SQLite would go on in the file that has no name any more, and newcomers in another one."""
     breaker = breaker_of(path)
     fail(breaker)
-    for companion in path.parent.iterdir():
-        companion.unlink()
+    delete(path)
     newcomer = sqlite3.connect(path)
     newcomer.close()
+    a_moment_later(breaker)
     fail(breaker)
     assert breaker.fail_counter == 1
     assert breaker.snapshot().shared
@@ -150,6 +162,7 @@ def test_a_restored_file_is_read(path: Path) -> None:
     assert breaker.call(int) == 0
     close(breaker)
     backup.replace(path)
+    a_moment_later(breaker)
     assert breaker.fail_counter == 1
 
 

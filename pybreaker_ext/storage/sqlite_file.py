@@ -24,6 +24,9 @@ T = TypeVar("T")
 #: file counts as away.
 LOCK_TIMEOUT: Final = 2.0
 
+#: Seconds between two looks at what has the file's name now. A look costs a fifth of a decision.
+LOOK_INTERVAL: Final = 0.1
+
 #: Seconds that a fork waits for another thread's step; they take microseconds.
 FORK_PATIENCE: Final = 5.0
 
@@ -78,6 +81,7 @@ class SQLiteFile:
         self._kept: list[sqlite3.Connection] = []
         #: The file that the connection is to, whatever has its name now.
         self._opened: Identity | None = None
+        self._next_look = 0.0
         self._closing = weakref.finalize(self, _close, self._kept)
         renew_after_fork(self)
 
@@ -154,12 +158,15 @@ class SQLiteFile:
                 self._depth -= 1
 
     def _connection(self) -> sqlite3.Connection:
-        """Return the connection, a new one if the file was deleted, replaced, or set aside.
+        """Return the connection, soon a new one if the file was deleted, replaced, or set aside.
 
         SQLite goes on in a file that has lost its name, where no newcomer would find this process.
         """
-        if self._kept and self._depth == 1 and identity(self.path) != self._opened:
-            _close(self._kept)
+        now = time.monotonic()
+        if self._kept and self._depth == 1 and now >= self._next_look:
+            self._next_look = now + LOOK_INTERVAL
+            if identity(self.path) != self._opened:
+                _close(self._kept)
         if not self._kept:
             found = identity(self.path)  # asked first: what takes its place from now on is noticed
             self._kept.append(_connect(self.path))
