@@ -74,6 +74,6 @@ class StoreBusyError(Exception):
 class StoreUnavailableError(Exception):
     """The store could not be asked: a connection, a time-out or the server's own error.
 
-    Stays inside the package: a storage raises it at its boundary and `storage/outage.py` deals
-    with it. `__cause__` is the store's own error.
+    `StoredCircuits` raises it. No caller of a protected function sees it: a storage raises it at
+    its boundary, and `storage/outage.py` deals with it. `__cause__` is the store's own error.
     """

@@ -26,6 +26,7 @@ ALLOWED = {
     "tokens": {"forks"},
     "notifier": {"machine", "forks", "listener", "snapshot"},
     "storage": STORAGES,
+    "stored": STORAGES | {"snapshot"},
     "tuning": {"machine", "settings"},
     "control": STORAGES | {"settings", "notifier", "snapshot", "tuning"},
     "admission": STORAGES | {"control", "outcome", "settings", "snapshot", "tokens"},
@@ -42,7 +43,7 @@ ALLOWED = {
     "http": set(),
     "policies": {"http", "settings"},
     "config": {"config_file", "durations", "names", "policies", "settings", "storage", "tables"},
-    "registry": STORAGES | {"breaker", "config", "environment", "given", "names", "settings", "tables"},
+    "registry": STORAGES | {"breaker", "config", "environment", "given", "names", "settings", "stored", "tables"},
     "factory": {"environment", "forks", "registry"},
     "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "quick", "settings", "streams"},
 }
