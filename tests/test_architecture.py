@@ -48,12 +48,19 @@ ALLOWED = {
     "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "quick", "settings", "streams"},
 }
 
+#: Modules of the command line that are there with its extra only.
+CLICKED = (
+    *("app", "as_json", "bench", "checking", "choosing", "console", "options", "rows", "showing", "steering"),
+    *("timeline", "watching"),
+)
+
 #: What an extra brings, and the module that is imported only by who has it.
 EXTRAS = {
     "config": {"pydantic", "pydantic_core", "typing_extensions"},
     "config_yaml": {"yaml"},
     "listeners.opentelemetry": {"opentelemetry"},
     "listeners.prometheus": {"prometheus_client"},
+    **{f"cli.{name}": {"click", "rich"} for name in CLICKED},
 }
 
 
@@ -113,7 +120,9 @@ def test_the_core_needs_three_packages() -> None:
 def test_nothing_of_an_extra_is_imported_with_the_package() -> None:
     theirs = {"typing_extensions", "opentelemetry"}  # redis-py imports the latter where it is installed
     unwanted = {f"pybreaker_ext.{module}" for module in EXTRAS}.union(*EXTRAS.values()) - theirs
-    program = f"import sys, pybreaker_ext, pybreaker_ext.listeners; print({unwanted} & {{*sys.modules}})"
+    program = (
+        f"import sys, pybreaker_ext, pybreaker_ext.listeners, pybreaker_ext.cli; print({unwanted} & {{*sys.modules}})"
+    )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.strip() == "set()"
 

@@ -64,8 +64,8 @@ def circuit(url: str) -> Iterator[CircuitBreaker]:
     try:
         yield breaker
     finally:
-        if in_redis:
-            _remove_keys(url, name)
+        if isinstance(storage, CircuitRedisStorage):
+            remove(url, storage)
 
 
 def _knock(url: str) -> None:
@@ -76,10 +76,9 @@ def _knock(url: str) -> None:
         raise DemoError(message, UNUSABLE) from error
 
 
-def _remove_keys(url: str, name: str) -> None:
-    """Remove the keys that the storage's documentation names."""
-    names = ("state", "fail_counter", "success_counter", "opened_at", "ext", "history")
-    keys = [f"{name}:pybreaker:{key}" for key in names]
+def remove(url: str, storage: CircuitRedisStorage) -> None:
+    """Remove a circuit's keys."""
+    client = redis_client(url)
     with contextlib.suppress(RedisError, OSError):  # away for good: then so are the keys, or nobody can
-        redis_client(url).delete(*keys)
-    redis_client(url).close()
+        client.delete(*storage.keys)
+    client.close()

@@ -63,12 +63,23 @@ class Listing(Protocol):
         """Whether a search has looked everywhere at least once."""
         ...
 
+    def find(self, name: str) -> Place | None:
+        """Return the place of one circuit, without a search where the store allows it; None: there is none.
+
+        Circuits that no registry would call so are left to a search.
+        """
+        ...
+
     def glance(self, places: Iterable[Place]) -> dict[Place, Glance]:
         """Return a glance at each circuit that is still there."""
         ...
 
     def read(self, places: Iterable[Place]) -> dict[Place, Seen]:
         """Read circuits."""
+        ...
+
+    def history(self, place: Place, limit: int) -> list[Change]:
+        """Return the last `limit` changes of a circuit's state, the oldest first."""
         ...
 
     def storage_at(self, place: Place, worker: str) -> Storage:
@@ -78,4 +89,8 @@ class Listing(Protocol):
             StoreUnavailableError: The store can't be asked.
             ValueError: The circuit's name is no text.
         """
+        ...
+
+    def close(self) -> None:
+        """Give back connections; the next question makes new ones."""
         ...

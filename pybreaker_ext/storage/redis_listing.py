@@ -22,12 +22,13 @@ from pybreaker_ext.storage.places import EXPIRY, MOST_CHANGES, Glance, Place, Se
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.redis_scan import Scan
 from pybreaker_ext.storage.script import digest, evaluate, script
-from pybreaker_ext.storage.urls import name_of
+from pybreaker_ext.storage.urls import in_one_slot, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pybreaker_ext.storage import Storage
+    from pybreaker_ext.storage.history import Change
 
 #: Where states are kept; `cluster_mode` without a namespace puts braces around pybreaker's own part.
 PATTERN: Final = b"*pybreaker*:state"
@@ -69,6 +70,14 @@ class RedisListing:
         found = (_place(key, in_cluster=in_cluster) for key in self._scan.known)
         return sorted(place for place in found if place is not None)
 
+    def find(self, name: str) -> Place | None:
+        """Return the place of one circuit, after one EXISTS; None: there is none that a registry calls so."""
+        with self._boundary():
+            client = self._client()
+            namespace = in_one_slot(name) if self._in_cluster else name
+            place = _place(f"{namespace}:pybreaker:state".encode(errors="replace"), in_cluster=self._in_cluster)
+            return place if place and client.exists(place.prefix + b"state") else None
+
     def glance(self, places: Iterable[Place]) -> dict[Place, Glance]:
         """Return a glance at each circuit that is still there: an MGET for each 250, in a cluster two GETs for each."""
         found: dict[Place, Glance] = {}
@@ -85,6 +94,14 @@ class RedisListing:
         """Read circuits: two commands for each, 250 of them in one round trip."""
         with self._boundary():
             return {place: seen for node, some in self._batches(places) for place, seen in self._read(node, some)}
+
+    def history(self, place: Place, limit: int) -> list[Change]:
+        """Return the last `limit` changes of a circuit's state, the oldest first."""
+        with self._boundary():
+            client, key = self._client(), place.prefix + b"history"
+            with contextlib.suppress(ResponseError):  # a key of another type is no history
+                return _changes(client.xrevrange(key, count=limit))[::-1]
+            return []
 
     def storage_at(self, place: Place, worker: str) -> Storage:
         """Return the storage by which somebody called `worker` may set a circuit.
@@ -156,7 +173,7 @@ class RedisListing:
             if isinstance(answer, ResponseError) and not self._in_cluster:
                 raise answer
             decision = self._decision_elsewhere(place) if isinstance(answer, Exception) else _decision(answer)
-            yield place, Seen(decision, _last_change(entries))
+            yield place, Seen(decision, next(iter(_changes(entries)), None))
 
     def _decision_elsewhere(self, place: Place) -> Decision:
         """Read a circuit whose slot has just moved, or whose keys lie in several slots, as plain pybreaker's may."""
@@ -244,12 +261,11 @@ def _decision(answer: str | bytes) -> Decision:
     return Decision(verdict, state, generation, after, write=False, retry_after=int(wait), now=int(now), stored=stored)
 
 
-def _last_change(entries: Any) -> Any:
-    if isinstance(entries, Exception) or not entries:
-        return None
-    name, fields = entries[0]
-    found = from_redis([(name, [part for pair in fields.items() for part in pair])])
-    return found[0] if found else None
+def _changes(entries: Any) -> list[Change]:
+    """Return the changes that entries tell as redis-py gives them; an error tells none."""
+    if isinstance(entries, Exception):
+        return []
+    return from_redis([(name, [part for pair in fields.items() for part in pair]) for name, fields in entries])
 
 
 def _glance(state: str | bytes | None, failures: str | bytes | None) -> Glance:

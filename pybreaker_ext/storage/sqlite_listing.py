@@ -11,12 +11,13 @@ from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.machine import Event, Policy, decide
 from pybreaker_ext.storage.history import understood
 from pybreaker_ext.storage.places import MOST_CHANGES, Glance, Place, Seen
-from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage, understood_record
+from pybreaker_ext.storage.sqlite import LAST, CircuitSQLiteStorage, understood_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pybreaker_ext.storage import Storage
+    from pybreaker_ext.storage.history import Change
 
 #: All circuits, each with its last change; the first column is SQLite's clock in microseconds since the epoch.
 ALL: Final = """
@@ -49,16 +50,24 @@ class SQLiteListing:
     def search(self, pages: int | None = None) -> Sequence[Place]:
         """Return all places. It is one query, whatever `pages` says."""
         del pages
-        self._seen = dict(map(_seen_in, self._rows()))
-        return sorted(self._seen)
+        return sorted(self._look())
+
+    def find(self, name: str) -> Place | None:
+        """Return the place of one circuit; None: there is none."""
+        return next((place for place in self.search() if place.name == name), None)
 
     def glance(self, places: Iterable[Place]) -> dict[Place, Glance]:
         """Return what the last search has seen."""
         return {place: Glance(*_glance(self._seen[place])) for place in places if place in self._seen}
 
     def read(self, places: Iterable[Place]) -> dict[Place, Seen]:
-        """Return what the last search has seen."""
-        return {place: self._seen[place] for place in places if place in self._seen}
+        """Read circuits."""
+        seen = self._look()
+        return {place: seen[place] for place in places if place in seen}
+
+    def history(self, place: Place, limit: int) -> list[Change]:
+        """Return the last `limit` changes of a circuit's state, the oldest first."""
+        return understood(reversed(self._rows(LAST, (place.name, limit))))
 
     def storage_at(self, place: Place, worker: str) -> Storage:
         """Return the storage by which somebody called `worker` may set a circuit."""
@@ -67,13 +76,17 @@ class SQLiteListing:
     def close(self) -> None:
         """Do nothing: no search leaves the file open."""
 
-    def _rows(self) -> list[tuple[object, ...]]:
+    def _look(self) -> dict[Place, Seen]:
+        self._seen = dict(map(_seen_in, self._rows()))
+        return self._seen
+
+    def _rows(self, query: str = ALL, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         if not Path(self._path).is_file():
             message = "there is no such file; workers make it at their first call"
             raise StoreUnavailableError(message)
         try:
             with closing(sqlite3.connect(f"{Path(self._path).absolute().as_uri()}?mode=ro", uri=True)) as file:
-                return file.execute(ALL).fetchall()
+                return file.execute(query, values).fetchall()
         except sqlite3.Error as error:
             if "no such table" in str(error):
                 message = "the file holds no circuits"

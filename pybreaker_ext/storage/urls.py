@@ -93,16 +93,16 @@ def from_client(
     Arguments and errors are those of `from_url` and of `CircuitRedisStorage`.
     """
     if isinstance(client, (DeferredCluster, RedisCluster)):
-        name = _in_one_slot(name)
+        name = in_one_slot(name)
     return CircuitRedisStorage(
         CLOSED, client, name, fallback_circuit_state, key_ttl=key_ttl, history=history, worker=worker
     )
 
 
-def _in_one_slot(name: str) -> str:
+def in_one_slot(name: str) -> str:
     """Return `name` as a hash tag; braces of its own would make another one, perhaps another name's.
 
-    >>> _in_one_slot("claude"), _in_one_slot("{claude}")
+    >>> in_one_slot("claude"), in_one_slot("{claude}")
     ('{claude}', '{%7Bclaude%7D}%')
     """
     quoted = name.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
@@ -119,7 +119,7 @@ def name_of(namespace: str) -> str:
     """
     tag = namespace.removesuffix("%")[1:-1]
     for name in (tag, tag.replace("%7B", "{").replace("%7D", "}").replace("%25", "%")):
-        if name and _in_one_slot(name) == namespace:
+        if name and in_one_slot(name) == namespace:
             return name
     return namespace
 
