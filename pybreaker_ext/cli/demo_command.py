@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pybreaker_ext import demo
@@ -36,6 +37,7 @@ examples:
   {program} demo
   {program} demo --workers 16 --seconds 30 --seed 7
   {program} demo --url redis://localhost:6379/0
+  {program} demo --compare --workers 12 --plot demo.svg
 """
 
 
@@ -47,6 +49,11 @@ class Option(NamedTuple):
     metavar: str | None = None
     read: Callable[[str], Any] | None = None
     default: Any = False
+
+    @property
+    def field(self) -> str:
+        """Which of the demo's options it is."""
+        return {"--json": "as_json"}.get(self.flag, self.flag.lstrip("-"))
 
 
 def _whole_number(text: str, least: int, most: int) -> int:
@@ -126,6 +133,15 @@ OPTIONS: Final = (
         _url,
         None,
     ),
+    Option("--compare", "show the same outage with pybreaker's own breakers first, then both side by side"),
+    Option(
+        "--plot",
+        'draw the timelines into a file, FILE.svg or FILE.png; needs: pip install "pybreaker-ext[plot]"',
+        "FILE",
+        Path,
+        None,
+    ),
+    Option("--json", "print nothing but the figures, as JSON, for scripts"),
 )
 
 
@@ -152,9 +168,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     for option in OPTIONS:
         if option.read is None:
-            parser.add_argument(option.flag, action="store_true", help=option.help)
+            parser.add_argument(option.flag, action="store_true", dest=option.field, help=option.help)
         else:
             parser.add_argument(
-                option.flag, type=option.read, default=option.default, metavar=option.metavar, help=option.help
+                option.flag,
+                dest=option.field,
+                type=option.read,
+                default=option.default,
+                metavar=option.metavar,
+                help=option.help,
             )
     return parser
