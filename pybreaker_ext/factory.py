@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pybreaker_ext.environment import CONFIG, URL, store_url, variable
 from pybreaker_ext.forks import renew_after_fork
@@ -46,6 +46,11 @@ class _Registries:
                 found = self._by_url[url] = self._by_url.setdefault(place, made)
             return found
 
+    def known(self) -> list[CircuitBreakerRegistry]:
+        """Return all registries."""
+        with self._lock:
+            return list(dict.fromkeys(self._by_url.values()))
+
     def take_all(self) -> list[CircuitBreakerRegistry]:
         """Return all registries, and forget them."""
         with self._lock:
@@ -63,7 +68,7 @@ def _new(url: str | None) -> CircuitBreakerRegistry:
     return CircuitBreakerRegistry(url)
 
 
-_registries: Final = _Registries()
+_registries = _Registries()
 
 
 def get_circuit_breaker(

@@ -45,6 +45,7 @@ ALLOWED = {
     "config": {"config_file", "durations", "names", "policies", "settings", "storage", "tables"},
     "registry": STORAGES | {"breaker", "config", "environment", "given", "names", "settings", "stored", "tables"},
     "factory": {"environment", "forks", "registry"},
+    "testing": {"factory", "listener", "machine", "names", "registry", "settings", "storage"},
     "breaker": STORAGES | {"admission", "block", "kinds", "outcome", "quick", "settings", "streams"},
 }
 
