@@ -46,6 +46,10 @@ class _Registries:
                 found = self._by_url[url] = self._by_url.setdefault(place, made)
             return found
 
+    def get(self, url: str | None, name: str, given: dict[str, Any]) -> CircuitBreaker:
+        """Return the breaker called `name` in the store of a URL."""
+        return self.of(url).get(name, **given)
+
     def known(self) -> list[CircuitBreakerRegistry]:
         """Return all registries."""
         with self._lock:
@@ -105,7 +109,7 @@ def get_circuit_breaker(
     given = {setting: value for setting, value in numbers.items() if not isinstance(value, _Default)}
     while True:
         try:
-            return _registries.of(redis_url).get(name, **given, **more)
+            return _registries.get(redis_url, name, {**given, **more})
         except RegistryClosedError:  # by `reset_all_breakers`, just now
             continue
 

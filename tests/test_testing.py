@@ -134,17 +134,29 @@ def test_breakers_that_were_made_at_import_time_are_taken_along(tmp_path: Path) 
     try:
         with CircuitBreakers() as breakers, breakers.installed():
             assert get_circuit_breaker(url, name="claude", fail_max=1) is breaker
-            assert breaker.current_state == namesake.current_state == "closed"
+            assert get_circuit_breaker("memory://", name="claude") is namesake
+            assert breakers.take_over(breaker) is breaker  # as it is already
+            breakers.close()
+        with CircuitBreakers() as breakers, breakers.installed():
+            elsewhere = get_circuit_breaker(NOBODY, name="claude", fail_max=9)
+            assert elsewhere is breakers.get("claude")
+            with pytest.raises(ValueError, match="fail_max is 1, not 2"):
+                get_circuit_breaker(url, name="claude", fail_max=2)
+            assert breaker.current_state == "closed"
             with pytest.raises(CircuitBreakerError) as caught:
                 protected()
             assert isinstance(caught.value.__cause__, ConnectionError)
-            breakers.assert_state("claude", "open")
-            breakers.assert_state("claude (2)", "closed")
+            assert namesake.current_state == elsewhere.current_state == "open"  # one name, one circuit
+            failing_call(namesake)
+            breakers.assert_outcomes("claude", failure=1, rejected=1)
             breakers.clock.advance(30)
             breaker.call(int)
-            breaker.call(int)
+            namesake.call(int)
             breakers.assert_state("claude", "closed")
+            reset_all_breakers()
+            assert get_circuit_breaker(url, name="claude") is breaker
         assert breaker.current_state == "open"
+        assert namesake.current_state == "closed"
         assert get_circuit_breaker(url, name="claude") is breaker
         assert breaker.listeners == ()
     finally:
@@ -206,7 +218,6 @@ def test_a_breaker_from_elsewhere_is_taken_over_with_its_functions(
         assert told == ["open", "half-open", "closed", "open"] * 2
         breaker.open()
         assert told[8:] == ["open"]
-        assert breaker.state_storage is storage if hasattr(breaker, "state_storage") else True
 
 
 def test_breakers_on_one_memory_storage_stay_together(circuit_breakers: CircuitBreakers) -> None:

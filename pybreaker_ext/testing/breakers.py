@@ -12,9 +12,10 @@ from pybreaker_ext.names import check_name
 from pybreaker_ext.registry import CircuitBreakerRegistry
 from pybreaker_ext.settings import duration, milliseconds
 from pybreaker_ext.storage.classic import check_state
+from pybreaker_ext.storage.history import LIMIT
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.testing.clock import Clock
-from pybreaker_ext.testing.outcomes import Outcomes, Recorder
+from pybreaker_ext.testing.outcomes import Outcomes, Recorder, outcomes_of
 from pybreaker_ext.testing.takeover import Takeover
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ class CircuitBreakers(CircuitBreakerRegistry):
     def __init__(self, **defaults: Any) -> None:
         self.clock = Clock()
         self._memories: dict[str, CircuitMemoryStorage] = {}
-        self._recorders: dict[str, Recorder] = {}
-        self._taken: dict[str, Takeover] = {}
+        #: Of the breakers of each name: programs may have several, in several stores.
+        self._recorders: dict[str, list[Recorder]] = {}
+        self._taken: list[Takeover] = []
         super().__init__("memory://", **defaults)
         self._memories.clear()
 
@@ -68,12 +70,13 @@ class CircuitBreakers(CircuitBreakerRegistry):
         Raises:
             LookupError: Nobody has asked for a breaker of that name.
         """
-        recorder = self._recorders.get(name)
-        if recorder is None:
+        recorders = self._recorders.get(name)
+        if recorders is None:
             known = ", ".join(map(repr, self._recorders)) or "none"
             message = f"nobody has asked for a breaker called {name!r}; known are: {known}"
             raise LookupError(message)
-        return recorder.outcomes
+        changes = [change for change in self._storage(name).history(LIMIT) if change.new_state != change.old_state]
+        return outcomes_of(recorders, tuple(change.new_state for change in changes))
 
     def assert_outcomes(
         self,
@@ -129,11 +132,13 @@ class CircuitBreakers(CircuitBreakerRegistry):
         """
         called = check_name(breaker.name or "" if name is None else name)
         with self._lock:
-            if self._living.get(called, breaker) is not breaker:
+            known = self._living.get(called)
+            if known is not None and known is not breaker:
                 message = f"name must be no other breaker's, and there is another one called {called!r}"
                 raise ValueError(message)
-            if called not in self._taken:
+            if known is None:
                 self._take(called, breaker)
+                self._remember(called, breaker)
         return breaker
 
     @contextlib.contextmanager
@@ -144,8 +149,8 @@ class CircuitBreakers(CircuitBreakerRegistry):
         """
         before = factory._registries
         for breaker in [breaker for registry in before.known() for breaker in registry._held()]:
-            self.take_over(breaker, self._unused_name(str(breaker.name)))
-        factory._registries = _Instead(self)
+            self._take(str(breaker.name), breaker)
+        factory._registries = _Instead(self, before)
         try:
             yield
         finally:
@@ -154,55 +159,47 @@ class CircuitBreakers(CircuitBreakerRegistry):
     def close(self) -> None:
         """Forget all breakers, and give back those that were taken over. Can be called again."""
         super().close()
-        for name, taken in self._taken.items():
-            taken.breaker.remove_listener(self._recorders[name])
-            taken.give_back()
-        self._taken.clear()
+        while self._taken:
+            self._taken.pop().give_back()
 
     def _storage(self, name: str) -> CircuitMemoryStorage:
         return self._memories.setdefault(name, CircuitMemoryStorage(clock=self.clock))
 
     def _take(self, name: str, breaker: CircuitBreaker) -> None:
-        forced = self._memories.get(name)
-        taken = self._taken[name] = Takeover(breaker, self.clock)
-        if forced is not None and forced._record is not None:
-            taken.storage.go_on_with(forced._record)
-        self._memories[name] = taken.storage
-        self._record(name, breaker)
-        self._remember(name, breaker)
-
-    def _unused_name(self, name: str) -> str:
-        """Return another name for a breaker whose own is another's, in another store."""
-        names = (name, *(f"{name} ({number})" for number in range(2, len(self._taken) + 3)))
-        return next(name for name in names if name not in self._living)
+        """Put a breaker onto the circuit of a name, which may be that of others already; once is enough."""
+        if any(taken.breaker is breaker for taken in self._taken):
+            return
+        taken = Takeover(breaker, self._storage(name))
+        self._taken.append(taken)
+        self._recorders.setdefault(name, []).append(taken.recorder)
 
     def _make(self, name: str, given: dict[str, Any]) -> CircuitBreaker:
         breaker = super()._make(name, given)
-        self._record(name, breaker)
+        recorder = Recorder()
+        breaker.add_listener(recorder)
+        self._recorders.setdefault(name, []).append(recorder)
         return breaker
 
-    def _record(self, name: str, breaker: CircuitBreaker) -> None:
-        self._recorders[name] = Recorder()
-        breaker.add_listener(self._recorders[name])
-
     def _compare(self, name: str, breaker: CircuitBreaker, given: dict[str, Any]) -> None:
-        if name not in self._taken:  # whoever made those has settled that
+        if hasattr(breaker, "_made_with"):  # else it was taken over, and its settings are its maker's business
             super()._compare(name, breaker, given)
 
 
 class _Instead(factory._Registries):
     """The process-wide registries while another one is installed."""
 
-    def __init__(self, registry: CircuitBreakers) -> None:
+    def __init__(self, registry: CircuitBreakers, before: factory._Registries) -> None:
         super().__init__()
         self._registry = registry
+        self._before = before
 
-    def of(self, url: str | None) -> CircuitBreakerRegistry:
-        """Return the one that is installed."""
-        del url
-        return self._registry
+    def get(self, url: str | None, name: str, given: dict[str, Any]) -> CircuitBreaker:
+        """Return the breaker that the URL's own registry has, which was taken over; else the installed one's."""
+        own = self._before._by_url.get(url)
+        return (own if own is not None and name in own._living else self._registry).get(name, **given)
 
     def take_all(self) -> list[CircuitBreakerRegistry]:
         """Reset all circuits of the one that is installed; it stays."""
-        self._registry.reset_all()
+        for storage in self._registry._memories.values():
+            storage.apply(Event("reset"), Policy())
         return []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pybreaker_ext.listener import CircuitBreakerListener
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class Outcomes:
         failure: Calls that counted as a failure.
         neutral: Calls that counted as nothing: ignored errors, holds, cancellations.
         rejected: Calls that were refused.
-        states: The states that the circuit came into, in their order.
+        states: The states that the circuit came into, in their order; the last 1,000.
     """
 
     success: int = 0
@@ -31,35 +35,30 @@ class Recorder(CircuitBreakerListener):
     """Counts what its breaker tells."""
 
     def __init__(self) -> None:
-        self._counts = {"success": 0, "failure": 0, "neutral": 0, "rejected": 0}
-        self._states: list[str] = []
-
-    @property
-    def outcomes(self) -> Outcomes:
-        """What was counted so far."""
-        return Outcomes(**self._counts, states=tuple(self._states))
+        self.counts = Counter[str]()
 
     def success(self, cb: Any) -> None:
         """Count a success."""
         del cb
-        self._counts["success"] += 1
+        self.counts["success"] += 1
 
     def failure(self, cb: Any, exc: BaseException) -> None:
         """Count a failure."""
         del cb, exc
-        self._counts["failure"] += 1
+        self.counts["failure"] += 1
 
     def neutral(self, cb: Any, exc: BaseException) -> None:
         """Count a call that counts as nothing."""
         del cb, exc
-        self._counts["neutral"] += 1
+        self.counts["neutral"] += 1
 
     def rejected(self, cb: Any, error: Any) -> None:
         """Count a rejection."""
         del cb, error
-        self._counts["rejected"] += 1
+        self.counts["rejected"] += 1
 
-    def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
-        """Note a state."""
-        del cb, old_state
-        self._states.append(str(new_state.name))
+
+def outcomes_of(recorders: Iterable[Recorder], states: tuple[str, ...]) -> Outcomes:
+    """Return what all of them have counted, with the states that their circuit came into."""
+    counts = sum((recorder.counts for recorder in recorders), Counter[str]())
+    return Outcomes(**counts, states=states)

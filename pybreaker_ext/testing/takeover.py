@@ -4,48 +4,50 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pybreaker_ext.storage.memory import CircuitMemoryStorage
-from pybreaker_ext.storage.view import STRICT, UNKNOWN
+from pybreaker_ext.machine import CLOSED
+from pybreaker_ext.storage.view import STRICT
+from pybreaker_ext.testing.outcomes import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pybreaker_ext.breaker import CircuitBreaker
+    from pybreaker_ext.storage.memory import CircuitMemoryStorage
+
+_VERBS = ("apply", "apply_async", "history", "history_async")
 
 
 class Takeover:
-    """Gives a breaker an unused circuit in memory, until it is given back.
+    """Puts a breaker onto another circuit, until it is given back.
 
-    Functions that the breaker protects hold on to its view, so that stays. The view of a shared store is
-    made to know nothing, so that every call asks. A storage in memory is its own view: it stays, too, and
-    gets another clock and an unused record.
+    Functions that the breaker protects hold on to its view, and others may hold its storage. So both stay: the
+    storage passes on what it is asked, and the view knows nothing, so that every call asks.
 
     Attributes:
-        storage: Where the circuit is meanwhile.
+        breaker: The breaker.
+        recorder: What counts how the breaker's calls end.
     """
 
-    def __init__(self, breaker: CircuitBreaker, clock: Callable[[], float]) -> None:
+    def __init__(self, breaker: CircuitBreaker, storage: CircuitMemoryStorage) -> None:
+        self.recorder = Recorder()
         self.breaker = breaker
-        self.storage: CircuitMemoryStorage
-        self._before: list[tuple[Any, str, Any]] = []
-        store = breaker._store
-        if type(store) is CircuitMemoryStorage:
-            self.storage = store
-            self._exchange(store, _clock=clock, _changes=None)
-            self._exchange(store.shown, clock=clock, view=UNKNOWN)
-        else:
-            self.storage = CircuitMemoryStorage(clock=clock)
-            self._exchange(breaker, _store=self.storage, _state_storage=self.storage)
-            self._exchange(breaker._local, view=STRICT)
-        self._exchange(breaker, _heard=None)
-        self._exchange(breaker._notifier, told=(-1, 0, breaker._first_look()))
+        self._view = breaker._local.view
+        self._verbs = {verb: vars(breaker._store)[verb] for verb in _VERBS if verb in vars(breaker._store)}
+        for verb in _VERBS:
+            setattr(breaker._store, verb, getattr(storage, verb))
+        breaker._local.view = STRICT
+        breaker.add_listener(self.recorder)
+        self._forget(CLOSED)
 
     def give_back(self) -> None:
         """Put the breaker back onto its own circuit."""
-        for thing, attribute, value in reversed(self._before):
-            setattr(thing, attribute, value)
+        breaker: Any = self.breaker
+        breaker.remove_listener(self.recorder)
+        for verb in _VERBS:
+            delattr(breaker._store, verb)
+        vars(breaker._store).update(self._verbs)
+        breaker._local.view = self._view
+        self._forget(breaker._first_look())
 
-    def _exchange(self, thing: Any, **attributes: Any) -> None:
-        for attribute, value in attributes.items():
-            self._before.append((thing, attribute, getattr(thing, attribute)))
-            setattr(thing, attribute, value)
+    def _forget(self, state: str) -> None:
+        """Forget what the breaker has heard of the circuit that it had; its listeners take it for `state`."""
+        self.breaker._heard = None
+        self.breaker._notifier.told = (-1, 0, state)
