@@ -21,6 +21,7 @@ from pybreaker_ext.snapshot import CircuitState, Snapshot, Transition
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage
+from pybreaker_ext.stored import StoredCircuit, StoredCircuits
 
 __all__ = (
     "STATE_CLOSED",
@@ -43,6 +44,8 @@ __all__ = (
     "FailedResult",
     "Snapshot",
     "StoreUnavailableError",
+    "StoredCircuit",
+    "StoredCircuits",
     "Transition",
     "get_circuit_breaker",
     "reset_all_breakers",

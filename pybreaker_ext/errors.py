@@ -81,6 +81,6 @@ class StoreBusyError(Exception):
 class StoreUnavailableError(Exception):
     """The store could not be asked: a connection, a time-out or the server's own error.
 
-    Raised by `history()`; protected calls and readings never raise it. `__cause__` is the store's own
-    error, if there is one.
+    Raised by `history()` and `StoredCircuits`; protected calls and readings never raise it. `__cause__` is the
+    store's own error, if there is one.
     """

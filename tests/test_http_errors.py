@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
     import stores
 
+    from pybreaker_ext.testing import CircuitBreakers
+
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "http-errors.md"
 #: Seconds that clients wait.
 PATIENCE = 0.3
@@ -640,11 +642,15 @@ class TestHolds:
         assert breaker.fail_counter == 1
         assert "A rule failed to judge a result" in caplog.text
 
-    def test_a_hold_of_an_error_is_capped(self) -> None:
-        breaker = CircuitBreaker(hold_for=lambda _: 1e300, max_hold=2)
+    def test_a_hold_of_an_error_is_capped(self, circuit_breakers: CircuitBreakers) -> None:
+        breaker = circuit_breakers.get("claude", hold_for=lambda _: 1e300, max_hold=2, success_threshold=1)
         with pytest.raises(ZeroDivisionError):
             breaker.call(lambda: 1 / 0)
-        assert breaker.retry_after == pytest.approx(2, abs=0.1)
+        circuit_breakers.clock.advance(1.5)
+        assert breaker.retry_after == 0.5
+        circuit_breakers.clock.advance(0.5)
+        assert breaker.call(int) == 0
+        assert circuit_breakers.outcomes("claude").states == ("open", "half-open", "closed")
 
 
 class TestHoldsOf5xx:

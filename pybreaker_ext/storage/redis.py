@@ -14,7 +14,7 @@ from redis.asyncio import RedisCluster as AsyncRedisCluster
 
 from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
-from pybreaker_ext.storage import permits
+from pybreaker_ext.storage.answer import found_in
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, check_state
 from pybreaker_ext.storage.cluster import DeferredCluster
@@ -112,6 +112,11 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         self._known: tuple[str, Any] = ("", None)
         self._reported_strange: frozenset[str] = frozenset()
 
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The circuit's keys, in the order of keys.lua."""
+        return tuple(self._keys)
+
     def apply(self, event: Event, policy: Policy) -> Decision:
         """Apply one event atomically and return the decision."""
         return self._stand_in.apply(self._attempt, event, policy)
@@ -183,15 +188,10 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 
     def _found(self, text: str) -> tuple[str, int, Record, int | None]:
         """Return state and generation before, the record, and the generation that is stored if that is another."""
-        words = text.split(" ")
-        failures, successes, generation, open_until, opened_at, trips = map(int, words[3:9])
-        reason, held, stored, strange = words[9:]
-        after = Record(
-            words[2], generation, failures, successes, opened_at, open_until, trips, reason, permits.from_text(held)
-        )
-        if strange:
-            self._warn_of_strange(strange)
-        return words[0] or after.state, int(words[1] or generation), after, int(stored) if stored else None
+        found = found_in(text)
+        if found.strange:
+            self._warn_of_strange(found.strange)
+        return found[:4]
 
     def _warn_of_strange(self, names: str) -> None:
         for name in set(names.split(",")) - self._reported_strange:

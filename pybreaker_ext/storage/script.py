@@ -46,7 +46,7 @@ def _with_literals(source: str) -> str:
 
 
 @functools.cache
-def _digest(program: str) -> bytes:
+def digest(program: str) -> bytes:
     """Return the name by which the server knows a program, as bytes, which redis-py need not encode each time."""
     return hashlib.sha1(program.encode(), usedforsecurity=False).hexdigest().encode()
 
@@ -54,7 +54,7 @@ def _digest(program: str) -> bytes:
 def evaluate(client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
     """Run a program, in one round trip once the server knows it."""
     try:
-        return client.execute_command("EVALSHA", _digest(program), len(keys), *keys, *arguments)
+        return client.execute_command("EVALSHA", digest(program), len(keys), *keys, *arguments)
     except NoScriptError:
         return client.execute_command("EVAL", program, len(keys), *keys, *arguments)
 
@@ -62,6 +62,6 @@ def evaluate(client: Any, program: str, keys: Sequence[bytes], arguments: Sequen
 async def evaluate_async(client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
     """Run a program, in one round trip once the server knows it."""
     try:
-        return await client.execute_command("EVALSHA", _digest(program), len(keys), *keys, *arguments)
+        return await client.execute_command("EVALSHA", digest(program), len(keys), *keys, *arguments)
     except NoScriptError:
         return await client.execute_command("EVAL", program, len(keys), *keys, *arguments)

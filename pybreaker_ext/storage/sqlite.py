@@ -227,7 +227,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         now, namespace, *fields = transaction.execute(SELECT, (self._namespace,)).fetchone()
         if namespace is None:
             return None, now
-        record = _understood(fields)
+        record = understood_record(fields)
         if record is None and not self._warned:
             self._warned = True
             logger.warning(
@@ -236,7 +236,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         return record, now
 
 
-def _understood(fields: list[Any]) -> Record | None:
+def understood_record(fields: list[Any]) -> Record | None:
     """Return a row as a record; None when it holds something that no circuit can."""
     state, *numbers, reason, held = fields
     good = state in STATES and reason in REASONS and isinstance(held, str)
