@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import fakeredis
@@ -456,6 +457,21 @@ def test_legacy_setters_are_foreign_writes(redis_store: RedisStore) -> None:
     redis_store.storage.reset_counter()
     redis_store.storage.reset_success_counter()
     assert (redis_store.storage.counter, redis_store.storage.success_counter) == (0, 0)
+
+
+def test_legacy_setters_on_a_cluster(redis_cluster: servers.Cluster) -> None:
+    with pybreaker_ext.CircuitBreakerRegistry(redis_cluster.url) as registry:
+        breaker = registry.get("set by hand")
+        storage: Any = breaker._state_storage
+        storage.state = "open"
+        storage.opened_at = moment = datetime.now(UTC).replace(microsecond=0)
+        assert (storage.state, breaker.snapshot().shared) == ("open", True)
+        assert abs(storage.opened_at - moment) < timedelta(seconds=30)
+        storage.increment_counter()
+        assert storage.counter == 1
+        breaker.reset()
+        with pytest.raises(AttributeError, match="no_command"):
+            storage._redis.no_command  # noqa: B018
 
 
 def test_more_threads_than_connections_is_no_outage(redis_server: servers.RedisServer) -> None:

@@ -92,10 +92,10 @@ def from_client(
 
     Arguments and errors are those of `from_url` and of `CircuitRedisStorage`.
     """
-    if isinstance(client, (DeferredCluster, RedisCluster)):
-        name = in_one_slot(name)
+    clustered = isinstance(client, (DeferredCluster, RedisCluster))
+    namespace = in_one_slot(name) if clustered else name
     return CircuitRedisStorage(
-        CLOSED, client, name, fallback_circuit_state, key_ttl=key_ttl, history=history, worker=worker
+        CLOSED, client, namespace, fallback_circuit_state, clustered, key_ttl=key_ttl, history=history, worker=worker
     )
 
 
