@@ -316,6 +316,18 @@ class TestGivingUp:
         assert type(found.error) is StatusError
         assert time.slept == []
 
+    def test_at_once_when_only_a_hand_can_end_it(self, time: Time, colour: Any) -> None:
+        """Held as well, the circuit stays open for ever, and so would the wait last."""
+        breaker = breaker_on(time, hold_for=retry_after)
+
+        def backend() -> None:
+            breaker.open(math.inf)
+            raise StatusError(429, 2)
+
+        found = Retried(colour, policy_on(time, max_elapsed=math.inf), breaker, backend)
+        assert type(found.error) is StatusError
+        assert time.slept == []
+
     def test_after_so_many_attempts(self, time: Time, colour: Any) -> None:
         backend = Backend(DOWN)
         found = Retried(colour, policy_on(time, max_attempts=4), breaker_on(time), backend)
@@ -625,12 +637,15 @@ class TestBudget:
         budget = RetryBudget(0.5, window=10, minimum=0, clock=time)
         for _ in range(4):
             budget.add_call()
+        time.now += 9.9
         assert budget.take()
-        time.now += 8.9
-        budget.add_call()
-        assert budget.take()
-        time.now += 1.2
+        time.now += 0.2
         assert not budget.take()
+        for _ in range(2):
+            budget.add_call()
+        assert not budget.take()  # one for two calls was taken
+        time.now += 9.8
+        assert budget.take()
         time.now += 1e9
         assert not budget.take()
 
