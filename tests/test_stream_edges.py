@@ -250,6 +250,20 @@ class TestRules:
         assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError]
 
 
+@BOTH
+def test_an_error_after_an_error_event_is_not_judged(colour: Any) -> None:
+    judged: list[BaseException] = []
+    case = Case(ignore=[lambda error: judged.append(error)])
+
+    async def story() -> None:
+        stream = case.breaker.stream(colour.function(Source(1, BackendError())), failure_chunk=lambda _: True)
+        with pytest.raises(BackendError):
+            await colour.all(stream)
+
+    colour.run(story())
+    assert (case.counted, judged) == (FAILURE, [])
+
+
 def test_a_stream_of_either_colour_is_closed_by_aclose_however_it_was_begun() -> None:
     case, source = Case(), Source(1, 2)
 
@@ -283,6 +297,11 @@ class TestTimeouts:
 
         asyncio.run(story())
         assert case.counted == FAILURE
+
+    def test_outside_of_a_loop_asyncio_says_what_is_wrong(self) -> None:
+        stream = Case().breaker.stream(Source(1).asynchronous, chunk_timeout=5)
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            anext(stream).send(None)
 
     def test_a_blank_line_is_a_chunk_too(self) -> None:
         """Or nothing would end the wait for the next one."""
