@@ -192,13 +192,17 @@ class Cluster:
         with self.client() as client:
             client.flushall(target_nodes=redis.RedisCluster.PRIMARIES)
 
-    def primary_of(self, key: str) -> RedisServer:
-        return self.holders_of(key)[0]
+    def primary_of(self, key: str, asked: RedisServer | None = None) -> RedisServer:
+        return self.holders_of(key, asked)[0]
 
-    def holders_of(self, key: str) -> list[RedisServer]:
-        """Return the nodes that hold a key: the primary, then its replicas that are well."""
-        slot = first_answer(self.nodes, lambda client: client.cluster("keyslot", key))
-        ranges = first_answer(self.nodes, lambda client: client.cluster("slots"))
+    def holders_of(self, key: str, asked: RedisServer | None = None) -> list[RedisServer]:
+        """Return the nodes that hold a key, as the first node that answers says, or the one that is asked.
+
+        The primary comes first, then its replicas that are well.
+        """
+        nodes = self.nodes if asked is None else [asked]
+        slot = first_answer(nodes, lambda client: client.cluster("keyslot", key))
+        ranges = first_answer(nodes, lambda client: client.cluster("slots"))
         (holders,) = [holders for first, last, *holders in ranges if first <= slot <= last]
         by_port = {node.port: node for node in self.nodes}
         return [by_port[port] for _, port, *_ in holders]

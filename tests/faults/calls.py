@@ -53,27 +53,34 @@ def against_knowledge(calls: Sequence[Call]) -> Iterator[str]:
 
     One worker that is turned away by the store tells that the circuit is open for so long. Whoever
     begins a call more than `max_staleness` later asks the store, and must be turned away, too,
-    until that time is over. While the store is away, this holds for each worker by itself.
+    until that time is over. While the store is away, this holds for each worker by itself, as soon
+    as it relies on nothing any more that the store has said.
     """
-    by_machine: dict[tuple[int, int], list[Call]] = {}
+    together = [call for call in calls if call.epochs[0] == call.epochs[1] and not call.alone]
+    yield from _ran_while_open(together, together, STALENESS)
+    outages: dict[tuple[int, int], list[Call]] = {}
     for call in calls:
-        if call.epochs[0] == call.epochs[1]:
-            worker = call.worker if call.alone else -1
-            by_machine.setdefault((worker, call.epochs[0] if call.alone else 0), []).append(call)
-    for (worker, _epoch), decided in by_machine.items():
-        yield from _ran_while_open(decided, 0.0 if worker >= 0 else STALENESS)
+        outages.setdefault((call.worker, call.epochs[1]), []).append(call)
+    for seen in outages.values():
+        begun = min(call.ended for call in seen) + STALENESS
+        alone = [call for call in seen if call.alone]
+        yield from _ran_while_open(alone, [call for call in alone if call.began > begun], 0.0)
 
 
-def _ran_while_open(calls: list[Call], staleness: float) -> Iterator[str]:
+def _ran_while_open(calls: list[Call], telling: list[Call], staleness: float) -> Iterator[str]:
+    """Tell of calls that ran against what rejections among the `telling` ones had told that much earlier."""
     known = [
         (call.ended + staleness, call.began + call.open_for - ROUNDED)
-        for call in calls
+        for call in telling
         if call.verdict == REJECTED and call.open_for
     ]
     closed = _joined(sorted(span for span in known if span[0] < span[1]))
     for call in calls:
-        if call.ran and any(start < call.began and call.ran < end for start, end in closed):
-            yield f"worker {call.worker} called the backend in a circuit that was known to be open"
+        for start, end in closed:
+            if call.ran and start < call.began and call.ran < end:
+                after, early = 1000 * (call.began - start), 1000 * (end - call.ran)
+                when = f"{after:.0f} ms after all knew, {early:.0f} ms too early"
+                yield f"worker {call.worker} called the backend in an open circuit, {when}, epoch {call.epochs[0]}"
 
 
 def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+import servers
+from servers import Sentinels
+
 from faults import board
 from faults.fault import Effect, Fault, Scene
 from faults.patience import NeverError, wait_until
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import redis
-    import servers
 
 
 def cluster_key(scene: Scene) -> str:
@@ -45,17 +47,38 @@ def generation(scene: Scene, server: servers.RedisServer) -> int:
 
 
 def wait_for_another(scene: Scene) -> None:
-    wait_until("another server is the primary", lambda: primary(scene) is not scene.notes["lost"], pause=0.1)
+    """Wait until all who may be asked name another server: whoever doesn't would lead workers astray."""
+    lost = scene.notes["lost"]
+    wait_until("another server is the primary", lambda: lost not in primaries_named(scene, lost), pause=0.1)
+
+
+def primaries_named(scene: Scene, lost: servers.RedisServer) -> list[servers.RedisServer]:
+    """Return which server is the primary, as each sentinel says, or each node that isn't lost."""
+    place = scene.place
+    if hasattr(place, "cluster"):
+        nodes = [node for node in place.cluster.nodes if node is not lost]
+        return [place.cluster.primary_of(cluster_key(scene), asked=node) for node in nodes]
+    return [Sentinels([sentinel], place.sentinels.servers).primary for sentinel in place.sentinels.sentinels]
 
 
 def bring_back(how: str) -> Callable[[Scene], None]:
-    """Return what brings the lost server back when another has taken its place; it becomes a replica."""
+    """Return what brings the lost server back when another has taken its place; it becomes a replica.
+
+    Until then it takes itself for the primary, with all that was ever written to it, or with nothing.
+    """
 
     def back(scene: Scene) -> None:
         wait_for_another(scene)
-        getattr(scene.notes.pop("lost"), how)()
+        lost = scene.notes.pop("lost")
+        getattr(lost, how)()
+        wait_until("the server that is back is a replica", lambda: is_replica(lost), pause=0.1)
 
     return back
+
+
+def is_replica(server: servers.RedisServer) -> bool:
+    with server.client() as client:
+        return bool(client.info("replication").get("master_link_status") == "up")
 
 
 def lose_writes_in_half_open(scene: Scene) -> None:
@@ -89,7 +112,7 @@ def move_slot(scene: Scene) -> None:
     """Move the circuit's slot to another primary, as redis-cli does; there is traffic at each step."""
     cluster, key = scene.place.cluster, cluster_key(scene)
     source = cluster.primary_of(key)
-    target = next(node for node in cluster.nodes[:3] if node is not source)
+    target = next(node for node in cluster.nodes if node is not source and not is_replica(node))
     with source.client() as here, target.client() as there:
         slot, ids = here.cluster("keyslot", key), [client.cluster("myid").decode() for client in (here, there)]
         there.cluster("setslot", slot, "importing", ids[0])

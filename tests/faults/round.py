@@ -26,6 +26,8 @@ LATE: Final = 0.05
 #: Connections and files that a process may have more than before: one per thread or task that calls, and the pool's.
 MORE_FILES: Final = 4
 MORE_THREADS: Final = 1
+#: Commands that are under way in tasks of their own.
+MORE_TASKS: Final = 2
 
 AWAY_LINE: Final = re.compile("store is away")
 BACK_LINE: Final = re.compile("store is back")
@@ -202,7 +204,7 @@ def more(before: Vitals, after: Vitals) -> bool:
     """Tell whether a process uses more than it may."""
     return (
         after.threads > before.threads + MORE_THREADS
-        or after.tasks > before.tasks
+        or after.tasks > before.tasks + MORE_TASKS
         or after.files > before.files + MORE_FILES
         or after.children > before.children
     )

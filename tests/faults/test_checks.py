@@ -35,7 +35,8 @@ def ran(began: float, worker: int = 1, epochs: tuple[int, int] = STORE) -> Call:
         ([rejected(10, 1), ran(9.9)], False),
         ([rejected(10, 0.0), ran(10.5)], False),  # half-open
         ([rejected(10, 1), rejected(10.4, 0.6), ran(10.7)], True),
-        ([rejected(10, 1, 1, ALONE), ran(10.05, 1, ALONE)], True),  # its own news
+        ([ran(9, 1, ALONE), rejected(10, 1, 1, ALONE), ran(10.05, 1, ALONE)], True),  # its own news
+        ([ran(9.95, 1, (0, 1)), rejected(10, 1, 1, ALONE), ran(10.05, 1, ALONE)], False),  # the store's last word
         ([rejected(10, 1, 0, ALONE), ran(10.5, 1, ALONE)], False),  # each for itself
         ([rejected(10, 1, 1, ALONE), ran(10.5, 1, (3, 3))], False),  # another outage
         ([rejected(10, 1), ran(10.5, 1, ALONE)], False),
