@@ -34,7 +34,7 @@ RETRY_INTERVAL: Final = 1.0
 LOST_ATTEMPT: Final = 30.0
 
 #: What a server says that doesn't know HELLO or AUTH, and what follows: user and password.
-_ARGUMENTS: Final = re.compile(r"(with args beginning with:).*", re.DOTALL)
+ARGUMENTS: Final = re.compile(r"(with args beginning with:).*", re.DOTALL)
 
 #: Characters of an error that the log gets.
 ERROR_LENGTH: Final = 300
@@ -236,7 +236,7 @@ def _bare(error: BaseException) -> BaseException:
 
 def _text(error: BaseException) -> str:
     try:
-        text = _ARGUMENTS.sub(r"\1 ...", f"{type(error).__name__}: {error}")
+        text = ARGUMENTS.sub(r"\1 ...", f"{type(error).__name__}: {error}")
     except Exception:  # noqa: BLE001  an error that can't be told must not become another one
         return type(error).__name__
     return text if len(text) <= ERROR_LENGTH else f"{text[:ERROR_LENGTH]} ..."
