@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pybreaker
 
 from pybreaker_ext import settings
+from pybreaker_ext.errors import told
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED, Decision, Event
 from pybreaker_ext.notifier import Notifier, state_object
@@ -16,6 +17,7 @@ from pybreaker_ext.storage.adapter import adapted
 from pybreaker_ext.storage.classic import ReadableStorage
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.outage import Outage
+from pybreaker_ext.storage.redis_urls import without_password
 from pybreaker_ext.storage.view import ExactView, LocalView
 from pybreaker_ext.tuning import CircuitTuning
 
@@ -323,5 +325,17 @@ def _storage(given: Any) -> Storage:
         return storage
     if theirs:
         return adapted(given)
-    message = f"state_storage must be a pybreaker.CircuitBreakerStorage or None, not {given!r}"
+    what = repr(without_password(given)) if isinstance(given, str) else told(given)
+    message = f"state_storage must be a pybreaker.CircuitBreakerStorage or None, not {what}{_hint(given)}"
     raise TypeError(message)
+
+
+def _hint(given: Any) -> str:
+    """Return what somebody may have meant by something that is no storage."""
+    if isinstance(given, type):
+        return f"; did you mean {given.__name__}(...)?"
+    if isinstance(given, str):
+        return "; get_circuit_breaker(url, name) makes a breaker by URL"
+    if hasattr(given, "execute_command"):
+        return '; CircuitRedisStorage("closed", client, namespace="...") is one'
+    return ""

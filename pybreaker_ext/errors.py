@@ -13,6 +13,22 @@ TRIPPED = "Failures threshold reached, circuit breaker opened"
 TRIAL_FAILED = "Trial call failed, circuit breaker opened"
 
 
+#: Characters of an argument that a message tells.
+LONGEST_TOLD = 200
+
+
+def told(value: object) -> str:
+    """Return a wrong argument as a message tells it: a client's own text is a page long, and may hold its password.
+
+    >>> told("a"), told([0] * 100)
+    ("'a'", 'an object of builtins.list')
+    """
+    text = repr(value)
+    if len(text) <= LONGEST_TOLD and not hasattr(value, "execute_command"):
+        return text
+    return f"an object of {type(value).__module__}.{type(value).__qualname__}"
+
+
 class CircuitBreakerError(pybreaker.CircuitBreakerError):
     """The circuit breaker refused a call, or a call's failure has just opened the circuit.
 

@@ -291,7 +291,9 @@ class CircuitBreakerRegistry:
     def _compare(self, name: str, breaker: CircuitBreaker, given: dict[str, Any]) -> None:
         found = differences(breaker._made_with, given)  # noqa: SLF001
         if found:
-            message = f"the breaker {name!r} was made with other settings: {'; '.join(found)}"
+            message = (
+                f"the breaker {name!r} was made with other settings: {'; '.join(found)}. Give the same, or leave it out"
+            )
             raise ValueError(message)
 
 

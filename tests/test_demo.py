@@ -235,7 +235,10 @@ def test_a_lost_store_is_told(environment):
 def test_a_store_that_cannot_be_reached_is_one_line(environment, tmp_path):
     run = completed(environment, "--url", f"redis://user:secret@127.0.0.1:{servers.free_port()}/0")
     assert (run.returncode, run.stdout) == (2, "")
-    assert re.fullmatch(r"python -m pybreaker_ext demo: error: can't use redis://\*\*\*@127.*refused\.\n", run.stderr)
+    assert re.fullmatch(
+        r"python -m pybreaker_ext demo: error: can't use redis://\*\*\*@127.*refused\. Is a Redis running there\?\n",
+        run.stderr,
+    )
     run = completed(environment, "--url", f"sqlite:///{tmp_path}/missing/circuit.db")
     assert (run.returncode, run.stdout) == (2, "")
     assert re.fullmatch(r"python -m pybreaker_ext demo: error: can't use sqlite:.*writable\?\n", run.stderr)

@@ -294,6 +294,7 @@ def test_ci_runs_what_developers_are_told_to_run() -> None:
         'pip install -e ".[dev,clients]" && python -m pytest -W ignore tests/test_http_clients.py',
         "python tests/benchmarks/registry.py",
         "python tests/benchmarks/structlog_listener.py",
+        "python tests/benchmarks/silent.py",
         'pip install -e ".[dev]" && python tests/faults',
         "python tests/faults --markdown docs/explanation/faults.md",
         "bash .ci/run",

@@ -270,22 +270,6 @@ def pytest_run(directory: Path, text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_plugin_imports_nothing_until_it_is_used(tmp_path: Path) -> None:
-    run = pytest_run(
-        tmp_path,
-        """
-        import sys
-
-        def test_first():
-            assert not {"pybreaker_ext", "pybreaker", "redis", "structlog"} & sys.modules.keys()
-
-        def test_then(circuit_breakers):
-            assert circuit_breakers.get("a").call(int) == 0
-        """,
-    )
-    assert "2 passed" in run.stdout, run.stdout + run.stderr
-
-
 def test_each_test_has_circuits_of_its_own(tmp_path: Path) -> None:
     run = pytest_run(
         tmp_path,

@@ -27,7 +27,7 @@ from pybreaker_ext.cli.summaries import SUMMARIES
 from pybreaker_ext.cli.words import printable
 from pybreaker_ext.demo.store import remove
 from pybreaker_ext.storage.redis import CircuitRedisStorage
-from pybreaker_ext.storage.redis_urls import without_password
+from pybreaker_ext.storage.redis_urls import in_words, without_password
 from pybreaker_ext.storage.urls import from_url
 
 if TYPE_CHECKING:
@@ -123,6 +123,5 @@ def _ours(storage: Any, max_staleness: float = 0.1) -> Callable[[], Any]:
 def _check(storage: Any, url: str) -> None:
     """Refuse to measure stand-ins instead of a Redis."""
     if not CircuitBreaker(state_storage=storage).snapshot().shared:
-        told = " ".join(str(storage.outage.error).split())
-        message = printable(f"can't use {without_password(url)}: {told}")
+        message = printable(f"can't use {without_password(url)}: {in_words(storage.outage.error)}")
         raise Refused(message, UNREACHABLE)

@@ -17,6 +17,7 @@ from pybreaker_ext.cli.words import duration, printable, quoted
 from pybreaker_ext.machine import OPEN, Event, Policy
 from pybreaker_ext.settings import milliseconds
 from pybreaker_ext.snapshot import in_seconds
+from pybreaker_ext.storage.redis_urls import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +95,7 @@ def _applied(store: Store, place: Place, event: Event, worker: str) -> Decision:
             raise Refused(message, UNREACHABLE) from error
     decision: Decision = storage.apply(event, Policy())
     if decision.epoch % 2:  # a stand-in has decided, and nobody else will ever know
-        told = " ".join(str(storage.outage.error).split()) or "it is busy"
+        told = in_words(storage.outage.error) if storage.outage.error else "it is busy"
         message = f"can't set {quoted(place.name)} in {store.where}: {printable(told)}"
         raise Refused(message, UNREACHABLE)
     return decision

@@ -15,7 +15,7 @@ from pybreaker_ext.demo.plain import tagged
 from pybreaker_ext.demo.plan import OURS, breaker_on
 from pybreaker_ext.machine import CLOSED
 from pybreaker_ext.storage.redis import CircuitRedisStorage
-from pybreaker_ext.storage.redis_urls import redis_client, without_password
+from pybreaker_ext.storage.redis_urls import in_words, redis_client, without_password
 from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage
 from pybreaker_ext.storage.urls import from_url
 
@@ -93,7 +93,7 @@ def _knock(url: str) -> None:
     try:
         redis_client(url).ping()
     except (RedisError, OSError) as error:
-        message = f"can't use {without_password(url)}: {' '.join(str(error).split())}"
+        message = f"can't use {without_password(url)}: {in_words(error)}"
         raise DemoError(message, UNUSABLE) from error
 
 

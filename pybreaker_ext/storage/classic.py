@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import pybreaker
 
+from pybreaker_ext.errors import told
 from pybreaker_ext.machine import STATES, Decision, Event, Policy, adopt
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ DEFAULTS: Final = Policy()
 def check_state(argument: str, state: str) -> str:
     """Return `state` as a plain string; raise ValueError naming `argument` if it isn't one."""
     if state not in STATES:
-        message = f"{argument} must be 'closed', 'open' or 'half-open', not {state!r}"
+        message = f"{argument} must be 'closed', 'open' or 'half-open', not {told(state)}"
         raise ValueError(message)
     return str(state)
 
@@ -35,7 +36,7 @@ def check_state(argument: str, state: str) -> str:
 def check_namespace(namespace: str, argument: str = "namespace") -> str:
     """Return `namespace`; raise TypeError or ValueError if it can't name a circuit."""
     if not isinstance(namespace, str):
-        message = f"{argument} must be a text, not {namespace!r}"
+        message = f"{argument} must be a text, not {told(namespace)}"
         raise TypeError(message)
     if not namespace:
         message = f"{argument} must have at least one character, and it is ''"

@@ -34,7 +34,7 @@ RETRY_INTERVAL: Final = 1.0
 LOST_ATTEMPT: Final = 30.0
 
 #: What a server says that doesn't know HELLO or AUTH, and what follows: user and password.
-_ARGUMENTS: Final = re.compile(r"(with args beginning with:).*", re.DOTALL)
+ARGUMENTS: Final = re.compile(r"(with args beginning with:).*", re.DOTALL)
 
 #: How a server before Redis 5 refuses a script that writes after it has read the clock, as ours does.
 TOO_OLD: Final = "non deterministic commands"
@@ -240,7 +240,7 @@ def _bare(error: BaseException) -> BaseException:
 
 def _text(error: BaseException) -> str:
     try:
-        text = _ARGUMENTS.sub(r"\1 ...", f"{type(error).__name__}: {error}")
+        text = ARGUMENTS.sub(r"\1 ...", f"{type(error).__name__}: {error}")
     except Exception:  # noqa: BLE001  an error that can't be told must not become another one
         return type(error).__name__
     if TOO_OLD in text:

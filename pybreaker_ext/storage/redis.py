@@ -12,7 +12,7 @@ from redis import RedisCluster
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio import RedisCluster as AsyncRedisCluster
 
-from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError
+from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError, told
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
 from pybreaker_ext.storage.answer import found_in
 from pybreaker_ext.storage.cancellation import carried_out
@@ -21,6 +21,7 @@ from pybreaker_ext.storage.cluster import DeferredCluster
 from pybreaker_ext.storage.history import LIMIT, Change, check_limit, check_worker, from_redis, not_read, process
 from pybreaker_ext.storage.link import link_to
 from pybreaker_ext.storage.outage import StandIn
+from pybreaker_ext.storage.redis_urls import without_password
 from pybreaker_ext.storage.script import PRELUDE, script
 
 if TYPE_CHECKING:
@@ -222,8 +223,18 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 def _check_client(client: Any) -> None:
     if isinstance(client, DeferredCluster):
         return
-    if not callable(getattr(client, "evalsha", None)) or isinstance(client, (AsyncRedis, AsyncRedisCluster)):
-        message = f"redis_object must be a redis.Redis or redis.RedisCluster client, not {client!r}"
+    if isinstance(client, str):
+        shown = without_password(client)
+        message = f"redis_object must be a client, not {shown!r}; get_circuit_breaker(url, name) takes URLs"
+        raise TypeError(message)
+    if isinstance(client, (AsyncRedis, AsyncRedisCluster)):
+        message = (
+            f"redis_object must be a client for threads, such as redis.Redis, not {told(client)}; asyncio programs get "
+            "a client of their own, made from its settings, or the one that is given as async_redis"
+        )
+        raise TypeError(message)
+    if not callable(getattr(client, "evalsha", None)):
+        message = f"redis_object must be a redis.Redis or redis.RedisCluster client, not {told(client)}"
         raise TypeError(message)
 
 

@@ -25,6 +25,7 @@ from pybreaker_ext.storage.history import from_redis
 from pybreaker_ext.storage.places import EXPIRY, MOST_CHANGES, Glance, Place, Seen
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.redis_scan import Scan
+from pybreaker_ext.storage.redis_urls import in_words
 from pybreaker_ext.storage.script import digest, evaluate, script
 from pybreaker_ext.storage.urls import in_one_slot, name_of
 
@@ -203,8 +204,7 @@ class RedisListing:
             raise
         except Exception as error:  # redis-py's, and those of settings, plug-ins and proxies
             self.close()
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise StoreUnavailableError(text) from error
+            raise StoreUnavailableError(in_words(error)) from error
 
 
 def _client_for(given: Any) -> Any:

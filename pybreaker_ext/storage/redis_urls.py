@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,6 +16,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage.outage import ARGUMENTS
 from pybreaker_ext.storage.sentinels import Sentinels
 from pybreaker_ext.storage.shared import SharedObjects
 from pybreaker_ext.storage.turns import TIMEOUTS
@@ -46,6 +48,19 @@ _NO_TEXTS: Final = frozenset(
         "socket_type",
     }
 )
+
+#: What to look after when an error says so.
+_HINTS: Final = {
+    "refused": "Is a Redis running there?",
+    "no such file": "Is a Redis running there?",
+    "timeout": "Is it there, and can it be reached from here?",
+    "timed out": "Is it there, and can it be reached from here?",
+    "name or service not known": "Is the host's name right?",
+    "name resolution": "Is the host's name right?",
+    "already authenticated": "User and password stand before the host: redis://user:password@host",
+    "authentication required": "User and password stand before the host: redis://user:password@host",
+    "invalid username-password": "User and password stand before the host: redis://user:password@host",
+}
 
 CLUSTER_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
@@ -81,6 +96,13 @@ def without_password(url: str) -> str:
         return f"{option[1]}{option[2]}=***" if "pass" in unquote(option[2]).lower() else option[0]
 
     return _OPTION.sub(masked, _USER.sub(r"\1***@", url))
+
+
+def in_words(error: BaseException | None) -> str:
+    """Return in one line why a server can't be asked, and what to look after."""
+    text = " ".join(ARGUMENTS.sub(r"\1 ...", str(error)).split()) or type(error).__name__
+    hints = (hint for sign, hint in _HINTS.items() if sign in text.lower())
+    return " ".join((text, *itertools.islice(hints, 1)))
 
 
 def refused(url: str, allowed: str) -> ValueError:

@@ -11,7 +11,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from pybreaker_ext.errors import StoreUnavailableError
+from pybreaker_ext.errors import StoreUnavailableError, told
 from pybreaker_ext.machine import (
     CLOSED,
     DONE,
@@ -254,8 +254,11 @@ files: SharedObjects[str, SQLiteFile] = SharedObjects()
 def _check_path(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
-        message = f"path must be a text or a path object, not {path!r}"
+        message = f"path must be a text or a path object, not {told(path)}"
         raise TypeError(message)
+    if text.startswith("sqlite:"):
+        message = f"path must be a path and no URL, which get_circuit_breaker(url, name) takes; it is {text!r}"
+        raise ValueError(message)
     if not text or text.startswith(":memory:") or "\0" in text:
         message = f"path must name a file (CircuitMemoryStorage needs none), not {text!r}"
         raise ValueError(message)

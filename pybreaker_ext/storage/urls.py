@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from redis import RedisCluster
 
+from pybreaker_ext.errors import told
 from pybreaker_ext.machine import CLOSED
 from pybreaker_ext.storage.classic import check_state
 from pybreaker_ext.storage.cluster import DeferredCluster
@@ -67,7 +68,8 @@ def from_url(
     """
     _check_name(name)
     if not isinstance(url, str):
-        message = f"url must be a text, not {url!r}"
+        hint = "; CircuitBreakerRegistry(client=...) takes a client" if hasattr(url, "execute_command") else ""
+        message = f"url must be a text, not {told(url)}{hint}"
         raise TypeError(message)
     check_state("fallback_circuit_state", fallback_circuit_state)
     key_ttl_milliseconds(key_ttl)
