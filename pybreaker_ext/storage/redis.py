@@ -160,7 +160,7 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         kind, token, generation, duration, luck, epoch = event
         trial = epoch % 2  # the first command after an outage: does the server take writes again?
         worker = self._worker or process.name
-        return f"{kind} {token or '-'} {generation} {duration} {luck} {trial} {worker}".encode(), packed
+        return f"{kind} {trial} {generation} {token or '-'} {duration} {luck} {worker}".encode(), packed
 
     def _decision(self, answer: str | bytes) -> Decision:
         """Take apart what keys.lua returned."""
