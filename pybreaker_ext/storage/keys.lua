@@ -46,15 +46,14 @@ local adopted_from -- if the record is missing or somebody else's: the generatio
 
 -- Most asks need no policy at all, so it is taken apart when first looked at.
 local policy = setmetatable({}, {__index = function(this, name)
-  local words = {}
-  for word in string.gmatch(ARGV[2], '%S+') do
-    words[#words + 1] = word
-  end
   setmetatable(this, nil)
-  this.history, this.initial, this.fail_max = words[2], words[3], tonumber(words[4])
-  this.reset_timeout, this.success_threshold = tonumber(words[5]), tonumber(words[6])
-  this.half_open_max_calls, this.probe_timeout = tonumber(words[7]), tonumber(words[8])
-  this.multiplier, this.maximum, this.jitter = tonumber(words[9]), tonumber(words[10]), tonumber(words[11])
+  this.history, this.initial, this.fail_max, this.reset_timeout, this.success_threshold, this.half_open_max_calls,
+    this.probe_timeout, this.multiplier, this.maximum, this.jitter =
+    string.match(ARGV[2], '%S+ (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)')
+  for _, number in ipairs({'fail_max', 'reset_timeout', 'success_threshold', 'half_open_max_calls', 'probe_timeout',
+    'multiplier', 'maximum', 'jitter'}) do
+    this[number] = tonumber(this[number])
+  end
   return this[name]
 end})
 
@@ -75,8 +74,11 @@ local function whole(name, text)
   return number
 end
 
+-- A number as text, which takes long to make, and most are needed more than once.
+local texts = {}
 local function digits(number)
-  return string.format('%.0f', number)
+  texts[number] = texts[number] or string.format('%.0f', number)
+  return texts[number]
 end
 
 local function permits_from(text)

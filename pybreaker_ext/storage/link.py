@@ -73,7 +73,9 @@ class Link:
         client: Any = None
         while True:
             try:
-                client = self._client(epoch)
+                client = self._own
+                if client is None:
+                    client = self._client(epoch)
                 return (evaluate_in_cluster if self._in_cluster else evaluate)(client, program, keys, arguments)
             except MaxConnectionsError as error:  # nothing was sent, and the server isn't away
                 self._check_patience(epoch, began, theirs=self._own is self._given, error=error)
@@ -126,10 +128,7 @@ class Link:
             raise StoreUnavailableError from error
 
     def _client(self, epoch: int) -> Any:
-        """Return our own client; a cluster's looks for the cluster when it is made, so one thread does that."""
-        own = self._own
-        if own is not None:
-            return own
+        """Make our own client; a cluster's looks for the cluster when it is made, so one thread does that."""
         with self._making:
             if self._own is None:
                 self._check_epoch(epoch)

@@ -198,8 +198,9 @@ class StandIn:
 
     def _answered(self, epoch: int, decision: Decision) -> Decision:
         self._local = None  # the shared record rules again
-        epoch = self.outage.succeeded(epoch)
-        return decision._replace(epoch=epoch) if epoch else decision
+        if epoch == 0:  # it has never been away
+            return decision
+        return decision._replace(epoch=self.outage.succeeded(epoch))
 
     def _machine(self) -> CircuitMemoryStorage:
         """Return this circuit's machine, the same one until the store has answered for this circuit."""
@@ -224,8 +225,9 @@ def for_epoch(event: Event, epoch: int) -> Event:
 
 def for_store(event: Event, epoch: int) -> Event:
     """Return the event as the store gets it; an odd epoch on it marks the trial that may end an outage."""
-    event = for_epoch(event, 0)
-    return event if event.epoch == epoch else event._replace(epoch=epoch)
+    if event.epoch == epoch and epoch % 2 == 0:  # as always while all is well
+        return event
+    return for_epoch(event, 0)._replace(epoch=epoch)
 
 
 def _bare(error: BaseException) -> BaseException:
