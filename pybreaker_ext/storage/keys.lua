@@ -1,5 +1,6 @@
 -- One event, applied to the keys of one circuit. Runs behind a prelude that sets
--- `local now`, the server's clock in microseconds, and machine.lua.
+-- `local now`, the server's clock in microseconds, behind quick.lua, which has read the keys
+-- and found more to do than it does itself, and behind machine.lua.
 --
 -- KEYS[1]  state            pybreaker's own: closed, open or half-open
 -- KEYS[2]  fail_counter     pybreaker's own: a whole number
@@ -19,14 +20,14 @@
 --            from, to    states
 --            reason      as the record's after it
 --            worker      who made it; empty for somebody who only wrote KEYS[1] or KEYS[4]
--- ARGV[1]  event   "kind token generation duration_ms luck trial worker"
+-- ARGV[1]  event   "kind trial generation token duration_ms luck worker"
 --            kind        ask, success, failure, neutral, hold, renew, open, half_open, close, reset, read
---            token       letters and digits; names the ask (ask and reports of probes); - for none
---            generation  of the permit (reports)
---            duration    in ms (open, hold)
---            luck        uniform in [0, 1) (failure)
 --            trial       1: write something even if nothing changes, to learn whether the server takes
 --                        writes; 0: don't
+--            generation  of the permit (reports)
+--            token       letters and digits; names the ask (ask and reports of probes); - for none
+--            duration    in ms (open, hold)
+--            luck        uniform in [0, 1) (failure)
 --            worker      the caller's name, which may have blanks
 -- ARGV[2]  policy  "key_ttl_ms history initial_state fail_max reset_timeout_ms success_threshold
 --                  half_open_max_calls probe_timeout_ms multiplier maximum_ms jitter"
@@ -45,15 +46,14 @@ local adopted_from -- if the record is missing or somebody else's: the generatio
 
 -- Most asks need no policy at all, so it is taken apart when first looked at.
 local policy = setmetatable({}, {__index = function(this, name)
-  local words = {}
-  for word in string.gmatch(ARGV[2], '%S+') do
-    words[#words + 1] = word
-  end
   setmetatable(this, nil)
-  this.history, this.initial, this.fail_max = words[2], words[3], tonumber(words[4])
-  this.reset_timeout, this.success_threshold = tonumber(words[5]), tonumber(words[6])
-  this.half_open_max_calls, this.probe_timeout = tonumber(words[7]), tonumber(words[8])
-  this.multiplier, this.maximum, this.jitter = tonumber(words[9]), tonumber(words[10]), tonumber(words[11])
+  this.history, this.initial, this.fail_max, this.reset_timeout, this.success_threshold, this.half_open_max_calls,
+    this.probe_timeout, this.multiplier, this.maximum, this.jitter =
+    string.match(ARGV[2], '%S+ (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)')
+  for _, number in ipairs({'fail_max', 'reset_timeout', 'success_threshold', 'half_open_max_calls', 'probe_timeout',
+    'multiplier', 'maximum', 'jitter'}) do
+    this[number] = tonumber(this[number])
+  end
   return this[name]
 end})
 
@@ -74,8 +74,11 @@ local function whole(name, text)
   return number
 end
 
+-- A number as text, which takes long to make, and most are needed more than once.
+local texts = {}
 local function digits(number)
-  return string.format('%.0f', number)
+  texts[number] = texts[number] or string.format('%.0f', number)
+  return texts[number]
 end
 
 local function permits_from(text)
@@ -128,9 +131,8 @@ local function state_from(keys)
   end
 end
 
--- Our hash, in the order of FIELDS; empty when there is none.
-local function load_hash()
-  local found = redis.pcall('HMGET', KEYS[5], unpack(FIELDS))
+-- Our hash as it was found, in the order of FIELDS; empty when it is none.
+local function checked(found)
   if not found.err then
     return found
   end
@@ -259,11 +261,10 @@ local function words(record, keys, hash, as_found)
   }, ' ')
 end
 
-local keys = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-local hash = load_hash()
+hash = checked(hash)
 local record = load(keys, hash)
 local state, generation, opened_before = record.state, record.generation, record.opened_at
-local kind, token, permitted, duration, luck, trial, worker =
+local kind, trial, permitted, token, duration, luck, worker =
   string.match(ARGV[1], '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)')
 local event = {
   kind = kind, token = token, generation = tonumber(permitted), duration = tonumber(duration), luck = tonumber(luck),

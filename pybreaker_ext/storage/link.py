@@ -72,7 +72,9 @@ class Link:
         client: Any = None
         while True:
             try:
-                client = self._client()
+                client = self._own
+                if client is None:
+                    client = self._client()
                 if isinstance(client, Cluster):
                     return client.run(functools.partial(self._alone, epoch), program, keys, arguments)
                 return evaluate(client, program, keys, arguments)

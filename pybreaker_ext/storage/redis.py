@@ -105,6 +105,7 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         super().__init__(state, redis_object, namespace, fallback_circuit_state, cluster_mode)
         names = ("state", "fail_counter", "success_counter", "opened_at", "ext", "history")[: 6 if history else 5]
         self._keys = [self._namespace(name).encode() for name in names]  # which redis-py need not do each time
+        self._program = script(self.PRELUDE)
         self._link = link_to(redis_object, async_redis)
         self.outage = self._link.outage
         self._stand_in = StandIn(self.outage, str(fallback_circuit_state))
@@ -156,13 +157,11 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         return from_redis(found[::-1])
 
     def _attempt(self, event: Event, policy: Policy) -> Decision:
-        answer = self._link.run(event.epoch, script(self.PRELUDE), self._keys, self._arguments(event, policy))
+        answer = self._link.run(event.epoch, self._program, self._keys, self._arguments(event, policy))
         return self._decision(answer)
 
     async def _attempt_async(self, event: Event, policy: Policy) -> Decision:
-        answer = await self._link.run_async(
-            event.epoch, script(self.PRELUDE), self._keys, self._arguments(event, policy)
-        )
+        answer = await self._link.run_async(event.epoch, self._program, self._keys, self._arguments(event, policy))
         return self._decision(answer)
 
     def _arguments(self, event: Event, policy: Policy) -> tuple[bytes, bytes]:
@@ -174,7 +173,7 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         kind, token, generation, duration, luck, epoch = event
         trial = epoch % 2  # the first command after an outage: does the server take writes again?
         worker = self._worker or process.name
-        return f"{kind} {token or '-'} {generation} {duration} {luck} {trial} {worker}".encode(), packed
+        return f"{kind} {trial} {generation} {token or '-'} {duration} {luck} {worker}".encode(), packed
 
     def _decision(self, answer: str | bytes) -> Decision:
         """Take apart what keys.lua returned."""

@@ -44,7 +44,7 @@ BATCH: Final = 250
 
 #: ARGV of keys.lua for a look. The settings are the workers' own, and nobody here knows them.
 _POLICY: Final = Policy()
-_READ: Final = (b"read - 0 0 0.0 0 -", " ".join(map(str, (0, 0, CLOSED, *_POLICY))).encode())
+_READ: Final = (b"read 0 0 - 0 0.0 -", " ".join(map(str, (0, 0, CLOSED, *_POLICY))).encode())
 _NAMES: Final = (b"state", b"fail_counter", b"success_counter", b"opened_at", b"ext")
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: Microseconds on the server's clock, for keys.lua. Tests give the time instead.
 PRELUDE: Final = "local clock = redis.call('TIME')\nlocal now = clock[1] * 1000000 + clock[2]\n"
 
+#: What follows the prelude, in this order.
+FILES: Final = ("quick.lua", "machine.lua", "keys.lua")
+
 #: A line `local A, B = 'a', 2`.
 _CONSTANTS: Final = re.compile(r"^local (?P<names>[A-Z_, ]+) =\s+(?P<values>[a-z0-9', -]+)$", re.MULTILINE)
 
@@ -24,8 +27,7 @@ _CONSTANTS: Final = re.compile(r"^local (?P<names>[A-Z_, ]+) =\s+(?P<values>[a-z
 def script(prelude: str = PRELUDE) -> str:
     """Return the program."""
     here = resources.files("pybreaker_ext.storage")
-    source = "\n".join([prelude, *(here.joinpath(name).read_text("utf-8") for name in ("machine.lua", "keys.lua"))])
-    return _with_literals(source)
+    return _with_literals("\n".join([prelude, *(here.joinpath(name).read_text("utf-8") for name in FILES)]))
 
 
 def _with_literals(source: str) -> str:
