@@ -53,25 +53,27 @@ def against_knowledge(calls: Sequence[Call]) -> Iterator[str]:
 
     One worker that is turned away by the store tells that the circuit is open for so long. Whoever
     begins a call more than `max_staleness` later asks the store, and must be turned away, too,
-    until that time is over. While the store is away, this holds for each worker by itself, as soon
-    as it relies on nothing any more that the store has said.
+    until that time is over. While the store is away, this holds for each worker by itself. A
+    worker for which the store has just gone, or come back, may rely as long on what it knew before.
     """
-    together = [call for call in calls if call.epochs[0] == call.epochs[1] and not call.alone]
-    yield from _ran_while_open(together, together, STALENESS)
-    outages: dict[tuple[int, int], list[Call]] = {}
+    decided: dict[tuple[int, int], list[Call]] = {}
     for call in calls:
-        outages.setdefault((call.worker, call.epochs[1]), []).append(call)
-    for seen in outages.values():
-        begun = min(call.ended for call in seen) + STALENESS
-        alone = [call for call in seen if call.alone]
-        yield from _ran_while_open(alone, [call for call in alone if call.began > begun], 0.0)
+        decided.setdefault((call.worker, call.epochs[1]), []).append(call)
+    together: list[Call] = []
+    for (_worker, epoch), seen in decided.items():
+        settled = min(call.ended for call in seen) + STALENESS if epoch else 0.0
+        same = [call for call in seen if call.epochs[0] == epoch and call.began > settled]
+        if epoch % 2:
+            yield from _ran_while_open(same, 0.0)
+        else:
+            together += same
+    yield from _ran_while_open(together, STALENESS)
 
 
-def _ran_while_open(calls: list[Call], telling: list[Call], staleness: float) -> Iterator[str]:
-    """Tell of calls that ran against what rejections among the `telling` ones had told that much earlier."""
+def _ran_while_open(calls: list[Call], staleness: float) -> Iterator[str]:
     known = [
         (call.ended + staleness, call.began + call.open_for - ROUNDED)
-        for call in telling
+        for call in calls
         if call.verdict == REJECTED and call.open_for
     ]
     closed = _joined(sorted(span for span in known if span[0] < span[1]))

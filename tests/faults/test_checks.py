@@ -15,7 +15,7 @@ from faults.calls import ALLOWED, FAILED, LOST, OK, REJECTED, TRIPPED, Call, aga
 if TYPE_CHECKING:
     from pathlib import Path
 
-STORE, ALONE = (0, 0), (1, 1)
+STORE, ALONE, BACK = (0, 0), (1, 1), (2, 2)
 
 
 def rejected(began: float, open_for: float, worker: int = 0, epochs: tuple[int, int] = STORE) -> Call:
@@ -37,6 +37,11 @@ def ran(began: float, worker: int = 1, epochs: tuple[int, int] = STORE) -> Call:
         ([rejected(10, 1), rejected(10.4, 0.6), ran(10.7)], True),
         ([ran(9, 1, ALONE), rejected(10, 1, 1, ALONE), ran(10.05, 1, ALONE)], True),  # its own news
         ([ran(9.95, 1, (0, 1)), rejected(10, 1, 1, ALONE), ran(10.05, 1, ALONE)], False),  # the store's last word
+        ([ran(9, 0, BACK), rejected(10, 1, 0, BACK), ran(9, 1, BACK), ran(10.5, 1, BACK)], True),
+        (
+            [ran(9.95, 0, BACK), rejected(10, 1, 0, BACK), ran(9, 1, BACK), ran(10.5, 1, BACK)],
+            False,
+        ),  # its own
         ([rejected(10, 1, 0, ALONE), ran(10.5, 1, ALONE)], False),  # each for itself
         ([rejected(10, 1, 1, ALONE), ran(10.5, 1, (3, 3))], False),  # another outage
         ([rejected(10, 1), ran(10.5, 1, ALONE)], False),
