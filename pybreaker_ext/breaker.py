@@ -52,7 +52,7 @@ class CircuitBreaker(CircuitStreams):
             one; above 0. Longer than the slowest healthy call.
         backoff: How much longer each further trip keeps the circuit open; None: not at all.
         max_staleness: Seconds for which a decision may rely on what this object saw last; 0 or
-            more. At present every decision asks the store, which satisfies any value.
+            more. What this object does itself it knows at once. 0: every decision asks the store.
         hold_result: The same as `hold_for`, of a result: seconds, or anything else for none. Asked
             before `failure_result`. The caller still gets the result.
         max_hold: Seconds, above 0, for which a hold keeps the circuit open at most, whatever the

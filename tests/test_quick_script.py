@@ -24,10 +24,8 @@ CLOSED: Final = ("closed", "0", "0", None, "1700000000000000", "0", "0", "0", ""
 
 
 NUMBERS: Final = ("0", "1", "2", "1700000000", str(FOREVER), str(FOREVER + 1), "99999999999999999999", "-1", "1.5")
-VALUES: Final = (
-    *(None, "", "x", "1 2", "closed", "open", "half-open", "failures", "manual", "a1:1700000000000"),
-    *NUMBERS,
-)
+WORDS: Final = ("closed", "open", "half-open", "failures", "manual", "a1:1700000000000")
+VALUES: Final = (None, "", "x", "1 2", *NUMBERS, *WORDS)
 #: KEYS[1] to KEYS[4], then FIELDS: each mostly as in a closed circuit.
 STORED: Final = st.tuples(*(st.one_of(*[st.just(usual)] * 4, st.sampled_from(VALUES)) for usual in CLOSED))
 EVENTS: Final = st.builds(
@@ -108,14 +106,12 @@ def test_a_closed_circuit_that_stays_closed_needs_no_machine(
     circuit = Circuit(redis_server)
     circuit.hold((CLOSED[0], fail_counter, *CLOSED[2:]))
     event = Event(kind, "a1", generation=1_700_000_000_000_000)
-    assert (
-        circuit.run(QUICK, event, 4)
-        == {
-            "ask": f"admitted 0 1800000000123   closed {fail_counter} 0 1700000000000000 0 0 0    ",
-            "success": "counted 0 1800000000123   closed 0 0 1700000000000000 0 0 0    ",
-            "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1} 0 1700000000000000 0 0 0    ",
-        }[kind]
-    )
+    answers = {
+        "ask": f"admitted 0 1800000000123   closed {fail_counter} 0 1700000000000000 0 0 0    ",
+        "success": "counted 0 1800000000123   closed 0 0 1700000000000000 0 0 0    ",
+        "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1} 0 1700000000000000 0 0 0    ",
+    }
+    assert circuit.run(QUICK, event, 4) == answers[kind]
     circuit.client.close()
 
 

@@ -1,5 +1,6 @@
 -- machine.py again, function by function in the same order: what happens to a circuit.
--- No keys, no clock, no I/O: keys.lua has those. Whoever changes one machine changes the other.
+-- No keys, no clock, no I/O: keys.lua has those. Whoever changes one machine changes the other, and
+-- quick.lua, which says again what happens in a closed circuit that stays closed.
 --
 -- Units: `now` is whole microseconds on the server's clock; instants and durations are whole
 -- milliseconds. A difference of language, not of rule: a record is changed in place, and

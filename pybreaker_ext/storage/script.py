@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Microseconds on the server's clock, for keys.lua. Tests give the time instead.
+#: Microseconds on the server's clock, for what follows. Tests give the time instead.
 PRELUDE: Final = "local clock = redis.call('TIME')\nlocal now = clock[1] * 1000000 + clock[2]\n"
 
 #: What follows the prelude, in this order.
