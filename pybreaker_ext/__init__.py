@@ -12,7 +12,7 @@ from pybreaker import (
 )
 
 from pybreaker_ext.breaker import CircuitBreaker
-from pybreaker_ext.errors import CircuitBreakerError, FailedResult
+from pybreaker_ext.errors import CircuitBreakerError, FailedResult, StoreUnavailableError
 from pybreaker_ext.factory import get_circuit_breaker, reset_all_breakers
 from pybreaker_ext.listener import CircuitBreakerListener
 from pybreaker_ext.registry import CircuitBreakerRegistry
@@ -21,6 +21,7 @@ from pybreaker_ext.snapshot import CircuitState, Snapshot, Transition
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage
+from pybreaker_ext.stored import StoredCircuit, StoredCircuits
 
 __all__ = (
     "STATE_CLOSED",
@@ -42,6 +43,9 @@ __all__ = (
     "CircuitState",
     "FailedResult",
     "Snapshot",
+    "StoreUnavailableError",
+    "StoredCircuit",
+    "StoredCircuits",
     "Transition",
     "get_circuit_breaker",
     "reset_all_breakers",

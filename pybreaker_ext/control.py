@@ -136,6 +136,7 @@ class CircuitControl(CircuitTuning):
         Raises:
             TypeError: `limit` is no whole number.
             ValueError: `limit` is below 1.
+            StoreUnavailableError: The store can't be read, and isn't known to be away.
         """
         settings.whole_number("limit", limit)
         found = getattr(self._store, "history", None)
@@ -153,6 +154,7 @@ class CircuitControl(CircuitTuning):
         Raises:
             TypeError: `limit` is no whole number.
             ValueError: `limit` is below 1.
+            StoreUnavailableError: The store can't be read, and isn't known to be away.
         """
         settings.whole_number("limit", limit)
         found = getattr(self._store, "history_async", None)

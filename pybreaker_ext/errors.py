@@ -81,6 +81,6 @@ class StoreBusyError(Exception):
 class StoreUnavailableError(Exception):
     """The store could not be asked: a connection, a time-out or the server's own error.
 
-    Stays inside the package: a storage raises it at its boundary and `storage/outage.py` deals
-    with it. `__cause__` is the store's own error.
+    Raised by `history()` and `StoredCircuits`; protected calls and readings never raise it. `__cause__` is the
+    store's own error, if there is one.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pybreaker_ext.environment import CONFIG, URL, store_url, variable
 from pybreaker_ext.forks import renew_after_fork
@@ -46,6 +46,15 @@ class _Registries:
                 found = self._by_url[url] = self._by_url.setdefault(place, made)
             return found
 
+    def get(self, url: str | None, name: str, given: dict[str, Any]) -> CircuitBreaker:
+        """Return the breaker called `name` in the store of a URL."""
+        return self.of(url).get(name, **given)
+
+    def known(self) -> list[CircuitBreakerRegistry]:
+        """Return all registries."""
+        with self._lock:
+            return list(dict.fromkeys(self._by_url.values()))
+
     def take_all(self) -> list[CircuitBreakerRegistry]:
         """Return all registries, and forget them."""
         with self._lock:
@@ -63,7 +72,7 @@ def _new(url: str | None) -> CircuitBreakerRegistry:
     return CircuitBreakerRegistry(url)
 
 
-_registries: Final = _Registries()
+_registries = _Registries()
 
 
 def get_circuit_breaker(
@@ -100,7 +109,7 @@ def get_circuit_breaker(
     given = {setting: value for setting, value in numbers.items() if not isinstance(value, _Default)}
     while True:
         try:
-            return _registries.of(redis_url).get(name, **given, **more)
+            return _registries.get(redis_url, name, {**given, **more})
         except RegistryClosedError:  # by `reset_all_breakers`, just now
             continue
 

@@ -139,11 +139,25 @@ def adopt(record: Record, state: str, opened_at: int, policy: Policy, ms: int) -
 
     A writer whose clock runs ahead can't keep the circuit open for longer than `reset_timeout`.
     """
-    found = change(record, state, ms)._replace(opened_at=opened_at, reason="")
+    found = change(record, state, ms)._replace(opened_at=min(opened_at, ms), reason="")
     if state == OPEN:
         until = later(min(opened_at, ms), policy.reset_timeout) if opened_at else ms
         return found._replace(open_until=until)
     return found._replace(trips=0) if state == CLOSED else found
+
+
+def keep_time(record: Record, policy: Policy, ms: int) -> Record:
+    """Return the record without what a clock that was set back has made longer.
+
+    A circuit that was opened in the future is open for its time from now on, and no lease lasts
+    longer than a new one. Measured by a right clock, neither becomes shorter.
+    """
+    if record.state == OPEN and ms < record.opened_at and record.open_until < FOREVER:
+        return record._replace(opened_at=ms, open_until=later(ms, max(0, record.open_until - record.opened_at)))
+    longest = later(ms, policy.probe_timeout)
+    if any(end > longest for end in record.permits.values()):
+        return record._replace(permits={token: min(end, longest) for token, end in record.permits.items()})
+    return record
 
 
 def open_time(policy: Policy, trips: int, luck: float) -> int:
@@ -332,7 +346,7 @@ def decide(
     """
     before = missing(initial, now) if record is None else record
     ms = now // 1000
-    verdict, after = HANDLERS[event.kind](before, event, policy, ms)
+    verdict, after = HANDLERS[event.kind](keep_time(before, policy, ms), event, policy, ms)
     if event.kind == "reset":
         after = after._replace(state=initial)
     stored = 0 if record is None else adopted_from

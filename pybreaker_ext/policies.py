@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pybreaker_ext.http import failed_response, is_client_error, retry_after
+from pybreaker_ext.http import failed_response, is_client_error, throttled_for
 from pybreaker_ext.settings import Backoff
 
 if TYPE_CHECKING:
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 def http(**overrides: Any) -> dict[str, Any]:
     """Return settings for a backend that is called by HTTP.
 
-    The caller's mistakes (400, 404, ...) count nowhere, `Retry-After` holds the circuit open, also
-    when a response with it is returned and not raised, and a returned 5xx is a failure. Each
-    further trip keeps the circuit open for longer, up to ten minutes.
+    The caller's mistakes (400, 404, ...) count nowhere. A 429 that says when to come back holds the
+    circuit open until then, also when it is returned and not raised. A 5xx is a failure, raised or
+    returned, whatever it says about later. Each further trip keeps the circuit open for longer, up
+    to ten minutes.
 
     Args:
         overrides: Settings of `CircuitBreaker` that replace these, or come on top.
     """
     return {
         "ignore": [is_client_error],
-        "hold_for": retry_after,
-        "hold_result": retry_after,
+        "hold_for": throttled_for,
+        "hold_result": throttled_for,
         "failure_result": failed_response,
         "backoff": Backoff(2.0, maximum=600.0, jitter=0.1),
         **overrides,

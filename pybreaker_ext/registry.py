@@ -15,7 +15,9 @@ from pybreaker_ext.given import checked, differences
 from pybreaker_ext.machine import CLOSED
 from pybreaker_ext.names import check_name
 from pybreaker_ext.storage.history import LIMIT
+from pybreaker_ext.storage.listing import listing_of, listing_on
 from pybreaker_ext.storage.urls import from_client, from_url
+from pybreaker_ext.stored import StoredCircuits
 from pybreaker_ext.tables import Tables
 
 if TYPE_CHECKING:
@@ -221,6 +223,14 @@ class CircuitBreakerRegistry:
     def __len__(self) -> int:
         """Count the breakers that are remembered."""
         return len(self._remembered)
+
+    def stored(self) -> StoredCircuits:
+        """Return what finds and reads the circuits in the store, whoever has made them. No I/O yet.
+
+        Raises:
+            ValueError: The store is `memory://`, where `names` and iterating tell all there are.
+        """
+        return StoredCircuits(listing_on(self._client) if self._url is None else listing_of(self._url))
 
     def reset_all(self) -> None:
         """Reset the circuits of all breakers that are remembered or held by anybody, in the store."""

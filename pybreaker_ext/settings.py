@@ -114,10 +114,23 @@ def matchers(argument: str, given: Iterable[Any] | None) -> list[Any]:
     return found
 
 
+def one_or_more_matchers(argument: str, given: Any) -> tuple[Any, ...]:
+    """Return exception types and predicates as a tuple; of one, it may be given alone."""
+    return tuple(matchers(argument, [given] if callable(given) else given))
+
+
 def function(argument: str, given: Any) -> Any:
     """Return `given`; raise when it is neither None nor callable."""
     if given is not None and not callable(given):
         message = f"{argument} must be callable or None, not {given!r}"
+        raise TypeError(message)
+    return given
+
+
+def needed_function(argument: str, given: Any) -> Any:
+    """Return `given`; raise when it isn't callable."""
+    if not callable(given):
+        message = f"{argument} must be callable, not {given!r}"
         raise TypeError(message)
     return given
 

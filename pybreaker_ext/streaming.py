@@ -14,7 +14,7 @@ from pybreaker_ext.streams.rules import NO_RULES, Rules, checked
 from pybreaker_ext.streams.stream import AsyncStream, EitherStream, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 T = TypeVar("T")
@@ -29,7 +29,9 @@ _STREAMS: Final[dict[str, Callable[[Course], Any]]] = {
 class CircuitStreams(CircuitAdmission):
     """Streams; `CircuitBreaker` adds the other calls."""
 
-    # A coroutine function's first: what it returns is no stream of its own.
+    # A coroutine function's first: what it returns is no stream of its own. Those with `Any` are for mypy
+    # and functions that are overloaded themselves, as those of OpenAI and Anthropic: it doesn't see which
+    # of them returns a stream. Iterators before other iterables: a whole answer of theirs is iterable, too.
 
     @overload
     def stream(
@@ -47,6 +49,19 @@ class CircuitStreams(CircuitAdmission):
     @overload
     def stream(
         self,
+        func: Callable[..., Awaitable[AsyncIterable[Any]]],
+        /,
+        *args: Any,
+        first_chunk_timeout: float | None = None,
+        chunk_timeout: float | None = None,
+        complete: Callable[[Any], Any] | None = None,
+        failure_chunk: Callable[[Any], Any] | None = None,
+        **kwargs: Any,
+    ) -> AsyncStream[Any]: ...
+
+    @overload
+    def stream(
+        self,
         func: Callable[..., AsyncIterable[T] | AbstractAsyncContextManager[AsyncIterable[T]]],
         /,
         *args: Any,
@@ -56,6 +71,32 @@ class CircuitStreams(CircuitAdmission):
         failure_chunk: Callable[[Any], Any] | None = None,
         **kwargs: Any,
     ) -> AsyncStream[T]: ...
+
+    @overload
+    def stream(
+        self,
+        func: Callable[..., Iterator[T]],
+        /,
+        *args: Any,
+        first_chunk_timeout: float | None = None,
+        chunk_timeout: float | None = None,
+        complete: Callable[[Any], Any] | None = None,
+        failure_chunk: Callable[[Any], Any] | None = None,
+        **kwargs: Any,
+    ) -> Stream[T]: ...
+
+    @overload
+    def stream(
+        self,
+        func: Callable[..., Iterator[Any]],
+        /,
+        *args: Any,
+        first_chunk_timeout: float | None = None,
+        chunk_timeout: float | None = None,
+        complete: Callable[[Any], Any] | None = None,
+        failure_chunk: Callable[[Any], Any] | None = None,
+        **kwargs: Any,
+    ) -> Stream[Any]: ...
 
     @overload
     def stream(
@@ -97,8 +138,8 @@ class CircuitStreams(CircuitAdmission):
                 connection of httpx over HTTP/1.1 (and so of the SDKs of OpenAI and Anthropic), of
                 requests or urllib3 is shut down, once the function has returned.
             chunk_timeout: The same, from asking for each further chunk until it comes.
-            complete: Tells of the last chunk whether it ends a whole answer. A stream that ends
-                without one is a failure.
+            complete: Tells of the last chunk, blank lines apart, whether it ends a whole answer. A
+                stream that ends without one is a failure.
             failure_chunk: Tells whether a chunk is the backend's word that it has failed. The consumer
                 gets the chunk all the same.
             kwargs: Its keyword arguments.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: What the backend's clock shows: it is years behind.
 DATE = "Date: Tue, 20 Nov 2001 10:00:00 GMT"
+IN_TWO_SECONDS = "Tue, 20 Nov 2001 10:00:02 GMT"
 IN_SEVEN_SECONDS = "Tue, 20 Nov 2001 10:00:07 GMT"
 
 
@@ -37,13 +38,29 @@ HELD = (
     Case("429-ms", "429, `retry-after-ms: 2500`", "hold, 2.5 s", 429, ("retry-after-ms: 2500",)),
     Case("429-both", "429, both, 7 s and 2,500 ms", "hold, 7 s", 429, ("Retry-After: 7", "retry-after-ms: 2500")),
     Case("429-long", "429, `Retry-After: 100000000`", "hold, 600 s", 429, ("Retry-After: 100000000",)),
-    Case("503-seconds", "503, `Retry-After: 7`", "hold, 7 s", 503, ("Retry-After: 7",)),
+    Case("429-twice", "429, two `Retry-After`, 7 and 2", "hold, 7 s", 429, ("Retry-After: 7", "Retry-After: 2")),
+    Case(
+        "429-dates",
+        "429, two dates, 7 s and 2 s after its `Date`",
+        "hold, 7 s",
+        429,
+        (DATE, f"Retry-After: {IN_SEVEN_SECONDS}", f"Retry-After: {IN_TWO_SECONDS}"),
+    ),
+    Case(
+        "429-mixed",
+        "429, three, `soon`, a date and 2",
+        "hold, 7 s",
+        429,
+        (DATE, "Retry-After: soon", f"Retry-After: {IN_SEVEN_SECONDS}", "Retry-After: 2"),
+    ),
 )
 UNHELD = (
     Case("429", "429", FAILURE, 429),
     Case("429-garbage", "429, `Retry-After: soon`", FAILURE, 429, ("Retry-After: soon",)),
     Case("429-negative", "429, `Retry-After: -7`", FAILURE, 429, ("Retry-After: -7",)),
     Case("400-seconds", "400, `Retry-After: 7`", CALLERS, 400, ("Retry-After: 7",)),
+    Case("503-seconds", "503, `Retry-After: 7`", FAILURE, 503, ("Retry-After: 7",)),
+    Case("503-ms", "503, `retry-after-ms: 20`", FAILURE, 503, ("retry-after-ms: 20",)),
 )
 ANSWERS = (
     Case("200", "200", SUCCESS, 200),
@@ -55,6 +72,7 @@ ANSWERS = (
 BROKEN = (
     Case("closes", "closes the connection", FAILURE),
     Case("truncates", "200, then half a body", FAILURE),
+    Case("malformed", "200, a body that is no JSON", FAILURE),
     Case("garbles", "what is no HTTP", FAILURE),
     Case("stalls", "nothing, until a time-out", FAILURE),
     Case("stalls-later", "200, half a body, then nothing", FAILURE),
@@ -63,15 +81,28 @@ BROKEN = (
 REFUSES = Case("refuses", "nobody listens", FAILURE)
 NO_TLS = Case("no-tls", "no TLS where it is expected", FAILURE)
 CASES = (*ANSWERS, *BROKEN, REFUSES, NO_TLS)
-#: A stream that is given up in the middle, as OpenAI and Anthropic tell it.
-EVENT = Case("event", "200, then an error event", FAILURE)
-EVENTS = b"""event: error
+#: How streams go wrong in the middle, as OpenAI and Anthropic tell it, and what comes then.
+EVENTS = {
+    Case("event", "200, then an error event", FAILURE): b"""event: error
 data: {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 
-"""
+""",
+    Case("event-malformed", "200, then an event that is no JSON", FAILURE): b"""event: message_start
+data: {"type": "message_sta
+
+""",
+    Case("event-cut", "200, then half an event", FAILURE): b"""event: message_start
+data: {"ty""",
+}
+
+#: What an SDK waits for by itself.
+SOON = {
+    "503-ms": next(case for case in UNHELD if case.path == "503-ms"),
+    "429-soon": Case("429-soon", "429, `retry-after-ms: 20`", "hold, 0.02 s", 429, ("retry-after-ms: 20",)),
+}
 
 BODY = b'{"id": "1", "object": "none", "type": "none", "choices": [], "content": [], "error": {"message": "m"}}'
-_BY_PATH = {case.path: case for case in (*CASES, EVENT)}
+_BY_PATH = {case.path: case for case in (*CASES, *EVENTS, *SOON.values())}
 
 
 class Backend:
@@ -111,9 +142,11 @@ class Backend:
         case = _BY_PATH[path]
         if case.status:
             connection.sendall(_response(case.status, case.headers) + BODY)
-        elif path == "event":
+        elif case in EVENTS:
             connection.sendall(_response(200, ()).replace(b"application/json", b"text/event-stream"))
-            connection.sendall(EVENTS.ljust(len(BODY), b"\n"))
+            connection.sendall(EVENTS[case] if path == "event-cut" else EVENTS[case].ljust(len(BODY), b"\n"))
+        elif path == "malformed":
+            connection.sendall(_response(200, ()) + BODY[:20].ljust(len(BODY)))
         elif path == "garbles":
             connection.sendall(b"\x00\x01 no HTTP at all\r\n\r\n")
         elif path.startswith("stalls") or path == "truncates":

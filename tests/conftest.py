@@ -14,6 +14,9 @@ import stores
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: Also where only the source is there, and the package isn't installed.
+pytest_plugins = ("pybreaker_ext.testing.pytest_plugin",)
+
 
 #: Milliseconds. Longer than a busy machine may keep a server waiting: nobody's test wants that failover.
 DEAD_AFTER = 15_000

@@ -62,7 +62,7 @@ class Circuit:
 
 
 class Worker:
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared | None) -> None:
         self.pipe, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(target=_work, args=(theirs, shared), daemon=True)
         self.process.start()
@@ -179,7 +179,7 @@ def shared() -> Shared:
     return _shared
 
 
-def _work(pipe: Connection, shared_with_all: Shared) -> None:
+def _work(pipe: Connection, shared_with_all: Shared | None) -> None:
     global _shared  # noqa: PLW0603  one per worker process
     _shared = shared_with_all
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -193,7 +193,7 @@ def _work(pipe: Connection, shared_with_all: Shared) -> None:
         except EOFError:
             return
         try:
-            if together:
+            if together and shared_with_all:
                 shared_with_all.wait_for(together)
             pipe.send((True, function(*args)))
         except BaseException:  # noqa: BLE001  the test shall see it

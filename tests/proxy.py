@@ -8,18 +8,23 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Proxy:
     """Forwards to a port; in a thread and an event loop of its own.
 
     Attributes:
-        delay: Seconds by which each answer is late.
+        delay: Returns the seconds by which an answer is late, or is that number.
+        passes: Returns what of an answer gets through. Nothing: it is lost. A part: the connection
+            is cut behind it.
+        asked: Is told of each question.
     """
 
     def __init__(self, target: int) -> None:
-        self.delay = 0.0
+        self.delay: float | Callable[[], float] = 0.0
+        self.passes: Callable[[bytes], bytes] = bytes
+        self.asked: Callable[[bytes], object] = bytes
         self.port = 0
         self._target = target
         self._ready = threading.Event()
@@ -61,11 +66,20 @@ class Proxy:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool) -> None:
         while data := await reader.read(65_536):
-            if late and self.delay:
-                await asyncio.sleep(self.delay)
-            writer.write(data)
+            passed = await self._late(data) if late else data
+            if not late:
+                self.asked(data)
+            writer.write(passed)
             await writer.drain()
+            if 0 < len(passed) < len(data):
+                break
         writer.close()
+
+    async def _late(self, data: bytes) -> bytes:
+        delay = self.delay if isinstance(self.delay, (int, float)) else self.delay()
+        if delay:
+            await asyncio.sleep(delay)
+        return self.passes(data)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SLOTS = 16_384
+#: Time-outs of URLs, in seconds.
+PATIENCE = "?socket_timeout=10&socket_connect_timeout=10"
 #: Milliseconds without an answer after which cluster nodes and sentinels take a server for dead.
 DEAD_AFTER = 1_000
 #: A replica gets its copy at once, rather than after the 5 seconds in which others might want one too;
@@ -113,6 +115,11 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def patient_url(self) -> str:
+        """For tests that aren't about outages: a busy machine is none."""
+        return self.url + PATIENCE
+
     def clear(self) -> None:
         with self.client() as client:
             client.flushall()
@@ -138,9 +145,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(*options: str, settings: str | None = None) -> Iterator[RedisServer]:
+def running_redis(*options: str, settings: str | None = None, program: str | None = None) -> Iterator[RedisServer]:
     """One server; a sentinel with `settings`, which is the text of its file."""
-    program = redis_server_program()
+    program = program or redis_server_program()
     assert program is not None
     with tempfile.TemporaryDirectory(prefix="pybreaker-ext-redis-", ignore_cleanup_errors=True) as directory:
         file = None
@@ -171,6 +178,11 @@ class Cluster:
     @property
     def url(self) -> str:
         return f"redis+cluster://{_addresses(self.nodes)}"
+
+    @property
+    def patient_url(self) -> str:
+        """For tests that aren't about outages: a busy machine is none."""
+        return self.url + PATIENCE
 
     def client(self, **settings: Any) -> redis.RedisCluster:
         places = [ClusterNode("127.0.0.1", node.port) for node in self.nodes]
@@ -241,6 +253,11 @@ class Sentinels:
     @property
     def url(self) -> str:
         return f"redis+sentinel://{_addresses(self.sentinels)}/main/0"
+
+    @property
+    def patient_url(self) -> str:
+        """For tests that aren't about outages: a busy machine is none."""
+        return self.url + PATIENCE
 
     def clear(self) -> None:
         self.primary.clear()

@@ -24,7 +24,7 @@ PAUSE = 0.05
 
 def breaker_of(url: str) -> Any:
     """Return what each worker of a service would ask for by name."""
-    settings = policies.llm(fail_max=3, reset_timeout=30, backoff=None, success_threshold=1)
+    settings = policies.llm(fail_max=3, reset_timeout=30, backoff=None, success_threshold=1, max_staleness=0.0)
     return pybreaker_ext.get_circuit_breaker(url, name="openai/gpt-4o", **settings)
 
 

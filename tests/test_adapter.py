@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pybreaker
 import pytest
+from stores import Clock
 
-from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage
+from pybreaker_ext import Backoff, CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage
 
 
 class DictStorage(pybreaker.CircuitBreakerStorage):
@@ -56,8 +58,8 @@ class DictStorage(pybreaker.CircuitBreakerStorage):
         self.row["opened_at"] = moment.replace(microsecond=0)
 
 
-def fail() -> None:
-    raise ZeroDivisionError
+def fail(*args: Any) -> None:
+    raise ZeroDivisionError(*args)
 
 
 def outcome(breaker: Any, function: Any) -> str:
@@ -89,6 +91,57 @@ def test_the_whole_circle(make: Any) -> None:
     assert outcome(breaker, int) == "ok"
     assert (storage.state, storage.counter, storage.success_counter) == ("closed", 0, 0)
     assert breaker.snapshot().shared
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The machine's clock, which stands still unless turned."""
+    clock = Clock()
+    monkeypatch.setattr(time, "time_ns", lambda: clock.now * 1000)
+    return clock
+
+
+@pytest.mark.parametrize("make", [DictStorage, lambda: pybreaker.CircuitMemoryStorage("closed")])
+def test_the_open_times_of_a_backend_that_never_recovers(make: Any, clock: Clock) -> None:
+    """Holds in between change nothing of it."""
+    breaker = CircuitBreaker(
+        fail_max=1,
+        reset_timeout=1,
+        backoff=Backoff(2, maximum=16, jitter=0),
+        hold_for=lambda error: error.args[0],
+        state_storage=make(),
+        max_staleness=0.0,
+    )
+
+    def opens_for(seconds: float | None) -> float:
+        with pytest.raises((ZeroDivisionError, CircuitBreakerError)):
+            breaker.call(fail, seconds)
+        wait = breaker.retry_after
+        clock.advance(wait)
+        return wait
+
+    assert [opens_for(hold) for hold in (None, None, 7, None, None, 0.5, None, None)] == [1, 2, 7, 4, 8, 0.5, 16, 16]
+    assert breaker.call(int) == 0
+    assert (breaker.current_state, opens_for(None)) == ("closed", 1)
+
+
+def test_the_longer_hold_wins(clock: Clock) -> None:
+    breaker = CircuitBreaker(hold_for=lambda error: error.args[0], state_storage=DictStorage(), max_staleness=0.0)
+
+    def told(first: float, then: float) -> float:
+        """Both calls are under way when the first is told to stay away."""
+
+        def held_twice() -> None:
+            with pytest.raises(ZeroDivisionError):
+                breaker.call(fail, first)
+            fail(then)
+
+        breaker.close()
+        with pytest.raises(ZeroDivisionError):
+            breaker.call(held_twice)
+        return breaker.retry_after
+
+    assert [told(60, 5), told(5, 60)] == [60, 60]
 
 
 def test_one_probe_in_this_process() -> None:

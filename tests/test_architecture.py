@@ -25,6 +25,7 @@ ALLOWED = {
     "tokens": {"forks"},
     "notifier": {"machine", "forks", "listener", "snapshot"},
     "storage": STORAGES,
+    "stored": STORAGES | {"snapshot"},
     "tuning": {"machine", "settings"},
     "control": STORAGES | {"settings", "notifier", "snapshot", "tuning"},
     "admission": STORAGES | {"control", "outcome", "settings", "snapshot", "tokens"},
@@ -41,19 +42,36 @@ ALLOWED = {
     "http": set(),
     "policies": {"http", "settings"},
     "config": {"config_file", "durations", "names", "policies", "settings", "storage", "tables"},
-    "registry": STORAGES | {"breaker", "config", "environment", "given", "names", "settings", "tables"},
+    "registry": STORAGES | {"breaker", "config", "environment", "given", "names", "settings", "stored", "tables"},
     "factory": {"environment", "forks", "registry"},
     "streams": {"errors", "forks", "outcome", "settings"},
     "streaming": {"admission", "kinds", "streams"},
+    "cancelling": set(),
+    "isolation": {"kinds", "settings"},
+    "ended": {"errors", "http", "machine", "outcome", "quick"},
+    "notes": set(),
+    "retry": {"breaker", "cancelling", "ended", "forks", "kinds", "machine", "notes", "settings"},
+    "fallback": {"breaker", "cancelling", "ended", "errors", "kinds", "machine", "notes", "settings", "streams"},
+    "testing": {"factory", "listener", "machine", "names", "registry", "settings", "storage"},
     "breaker": STORAGES | {"block", "kinds", "outcome", "quick", "settings", "streaming", "streams"},
 }
+
+#: Modules of the command line that are there with its extra only.
+CLICKED = (
+    *("app", "as_json", "bench", "checking", "choosing", "console", "options", "rows", "showing", "steering"),
+    *("timeline", "watching"),
+)
 
 #: What an extra brings, and the module that is imported only by who has it.
 EXTRAS = {
     "config": {"pydantic", "pydantic_core", "typing_extensions"},
     "config_yaml": {"yaml"},
+    "demo.picture": {"matplotlib"},
     "listeners.opentelemetry": {"opentelemetry"},
     "listeners.prometheus": {"prometheus_client"},
+    "retry.loop": {"tenacity"},
+    "testing.pytest_plugin": {"pytest"},
+    **{f"cli.{name}": {"click", "rich"} for name in CLICKED},
 }
 
 
@@ -112,8 +130,11 @@ def test_the_core_needs_three_packages() -> None:
 
 def test_nothing_of_an_extra_is_imported_with_the_package() -> None:
     theirs = {"typing_extensions", "opentelemetry"}  # redis-py imports the latter where it is installed
-    unwanted = {f"pybreaker_ext.{module}" for module in EXTRAS}.union(*EXTRAS.values()) - theirs
-    program = f"import sys, pybreaker_ext, pybreaker_ext.listeners; print({unwanted} & {{*sys.modules}})"
+    late = {"demo.picture"}  # which imports its extra when a picture is wanted
+    unwanted = {f"pybreaker_ext.{module}" for module in EXTRAS.keys() - late}.union(*EXTRAS.values()) - theirs
+    program = (
+        f"import sys, pybreaker_ext, pybreaker_ext.listeners, pybreaker_ext.cli; print({unwanted} & {{*sys.modules}})"
+    )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.strip() == "set()"
 

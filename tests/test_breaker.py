@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pybreaker
 import pytest
-from stores import Clock
 
 import pybreaker_ext
 from pybreaker_ext import Backoff, CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, CircuitState, FailedResult
+from pybreaker_ext.testing import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -44,7 +44,7 @@ def clock() -> Clock:
 @pytest.fixture
 def new_breaker(clock: Clock) -> Callable[..., CircuitBreaker]:
     def new(**settings: Any) -> CircuitBreaker:
-        storage = CircuitMemoryStorage(clock=lambda: clock.now / 1_000_000)
+        storage = CircuitMemoryStorage(clock=clock)
         return CircuitBreaker(**{"fail_max": 2, "reset_timeout": 10, "state_storage": storage, "name": "b", **settings})
 
     return new

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pybreaker_ext import Backoff, CircuitBreaker, CircuitBreakerRegistry, get_circuit_breaker, reset_all_breakers
 from pybreaker_ext.config import KEYS, SETTINGS, tables_of
 from pybreaker_ext.durations import in_seconds
-from pybreaker_ext.http import is_client_error, retry_after
+from pybreaker_ext.http import is_client_error, throttled_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -377,7 +377,7 @@ class TestPrecedence:
         assert near._made_with["ignore"] == [is_client_error]
         assert (near._made_with["max_hold"], near._made_with["backoff"]) == (60, None)
         assert plain._made_with["backoff"] == Backoff()
-        assert registry.get("near", hold_for=retry_after) is near
+        assert registry.get("near", hold_for=throttled_for) is near
 
     def test_an_exact_table_wins_wherever_it_stands(self) -> None:
         registry = registry_of({"breakers": {"a": {"fail_max": 1}, "*": {"fail_max": 2}}})

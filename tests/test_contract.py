@@ -389,6 +389,39 @@ def test_jitter_only_lengthens(store: Store) -> None:
         assert record.open_until - store.clock.ms == expected
 
 
+@pytest.mark.parametrize(("luck", "expected"), [(0.0, 1.0), (0.25, 1.125), (1 - 2**-53, 1.5)])
+def test_jitter_lengthens_each_back_off_by_its_share(store: Store, luck: float, expected: float) -> None:
+    store.policy = POLICY._replace(fail_max=1, reset_timeout=1_000, maximum=16_000, jitter=0.5)
+    times = []
+    for i in range(6):
+        generation = store.ask(f"p{i}").after.generation
+        record = store.apply("failure", f"p{i}", generation, luck=luck).after
+        times.append(record.open_until - store.clock.ms)
+        store.clock.now = record.open_until * 1000
+    assert times == [pytest.approx(1_000 * span * expected, abs=1) for span in (1, 2, 4, 8, 16, 16)]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_hold_is_exact_and_the_back_off_goes_on_as_without_it(store: Store, *, held: bool) -> None:
+    store.policy = POLICY._replace(fail_max=1, reset_timeout=1_000, maximum=60_000, jitter=1.0)
+    for i in range(3):
+        generation = store.ask(f"p{i}").after.generation
+        record = store.apply("failure", f"p{i}", generation, luck=0.5).after
+        store.clock.now = record.open_until * 1000
+    if held:
+        generation = store.ask("held").after.generation
+        record = store.apply("hold", "held", generation, duration=7_000, luck=0.999).after
+        assert (record.open_until - store.clock.ms, record.trips, record.reason) == (7_000, 3, "hold")
+        store.clock.advance(6.999)
+        early = store.ask("early")
+        assert (early.verdict, early.retry_after) == ("rejected", 1)
+        store.clock.advance(0.001)
+    probe = store.ask("probe")
+    assert (probe.verdict, probe.after.state) == ("admitted", "half-open")
+    record = store.apply("failure", "probe", probe.after.generation, luck=0.5).after
+    assert (record.open_until - store.clock.ms, record.trips, record.reason) == (12_000, 4, "failures")
+
+
 @pytest.mark.parametrize("trips", [1_023, 1_024, 10**6])
 def test_no_number_of_trips_overflows(store: Store, trips: int) -> None:
     store.policy = POLICY._replace(multiplier=2.0, maximum=60_000)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -10,13 +11,18 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree as ET
 
+import pybreaker
 import pytest
 import servers
 
-from pybreaker_ext import CircuitBreakerError, CircuitMemoryStorage, cli
+from pybreaker_ext import CircuitBreakerError, CircuitMemoryStorage, cli, demo
+from pybreaker_ext.demo.comparison import comparison, figures
 from pybreaker_ext.demo.fleet import Fleet
-from pybreaker_ext.demo.plan import FAIL_MAX, Plan, Tally, breaker_on, outages
+from pybreaker_ext.demo.picture import drawing
+from pybreaker_ext.demo.plain import Plain
+from pybreaker_ext.demo.plan import ERROR, FAIL_MAX, REJECTION, RESET_TIMEOUT, WELL, Plan, Tally, breaker_on, outages
 from pybreaker_ext.demo.report import Screen, Timeline, summary
 from pybreaker_ext.demo.verdict import Result, problems
 from pybreaker_ext.demo.worker import WatchedStorage
@@ -96,7 +102,7 @@ def read_until_timeline(process):
     return seen
 
 
-def figures(output):
+def summary_of(output):
     """Return the summary as a mapping."""
     return dict(re.findall(r"^  (\S(?:.*?\S)?) {2,}(\S.*)$", output.partition("probes\n")[2], re.MULTILINE))
 
@@ -106,7 +112,7 @@ def check_a_good_run(run):
     assert run.returncode == 0, run.stdout
     assert "\033" not in run.stdout
     assert max(map(len, run.stdout.splitlines())) <= 80
-    shown = figures(run.stdout)
+    shown = summary_of(run.stdout)
     reached, wanted = (
         int(shown["calls that reached the sick backend"]),
         int(shown["without a breaker it would have been"]),
@@ -260,13 +266,6 @@ def test_a_bad_option_is_told_with_what_is_allowed(options, told, capsys):
     assert "secret" not in shown.err
 
 
-def test_a_command_is_needed(capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main([])
-    assert caught.value.code == 2
-    assert "required: COMMAND" in capsys.readouterr().err
-
-
 def test_help_tells_options_defaults_and_exit_codes(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
@@ -283,16 +282,11 @@ def test_help_tells_options_defaults_and_exit_codes(capsys, monkeypatch):
         "130 stopped by Ctrl-C",
     ):
         assert part in words
+    assert "usage: pybreaker-ext demo " in text
 
 
-def test_help_lists_the_demo(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    assert "demo" in capsys.readouterr().out
-
-
-def a_plan(*when, url="sqlite:///x.db"):
-    return Plan(url, "demo", "http://127.0.0.1:1/", 1, 0.04, list(when))
+def a_plan(*when, url="sqlite:///x.db", **more):
+    return Plan(url, "demo", "http://127.0.0.1:1/", 1, 0.04, list(when), **more)
 
 
 def a_result(**known):
@@ -459,3 +453,154 @@ def test_a_fleet_that_is_left_leaves_no_process(tmp_path):
         assert not fleet.ready
     assert process.returncode is not None
     assert not fleet.running
+
+
+def test_a_comparison_shows_both_libraries_and_draws_them(environment, tmp_path):
+    picture = tmp_path / "demo.svg"
+    run = completed(environment, "--compare", "--seconds", "5", "--workers", "4", "--plot", str(picture))
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout
+    assert max(len(line) for line in run.stdout.splitlines() if "picture" not in line) <= 80
+    rows = dict(
+        re.findall(
+            r"^  (\S.*?\S) {2,}(\S.*)$", run.stdout.partition("pybreaker        pybreaker_ext\n")[2], re.MULTILINE
+        )
+    )
+    told = {name.strip(): re.split(r" {2,}", figures) for name, figures in rows.items()}
+    plain, ours = map(int, told["calls that reached the sick backend"])
+    assert min(plain, ours) >= FAIL_MAX
+    assert told["most probes at the same time"][1] == "1"
+    assert run.stdout.count("seed 1") == 2
+    assert re.search(r" sick +\d open", run.stdout)
+    assert f"The picture is in {picture}.\n" in run.stdout
+    texts = picture.read_text()
+    assert f"pybreaker_ext, one circuit for 4 workers: {ours} calls reached" in texts
+    assert f"pybreaker, a circuit in each of 4 workers: {plain} calls reached" in texts
+    assert ET.parse(picture).getroot().tag.endswith("svg")  # noqa: S314  the file is ours
+    assert list(tmp_path.iterdir()) == [picture]
+
+
+def two_runs():
+    tally = Tally(
+        errors=7,
+        rejections=30,
+        sick_attempts=40,
+        probes=[(1, 3.0, 3.2), (1, 3.1, 3.3), (2, 4.0, 4.1)],
+        bins={0: [20, 0, 0], 8: [3, 7, 10], 9: [0, 0, 20], 40: [25, 0, 0]},
+        troubles={0: 6.25},
+    )
+    plain = a_result(plan=a_plan((2.0, 5.0), library="pybreaker", compared=True), tally=tally, sick_calls={0: 9})
+    ours = a_result(plan=a_plan((2.0, 5.0), compared=True))
+    return plain, ours
+
+
+def test_figures_are_for_scripts_too(monkeypatch):
+    plain, ours = two_runs()
+    assert figures(plain) == {
+        "library": "pybreaker",
+        "outages": [(2.0, 5.0)],
+        "sick_calls": 9,
+        "sick_attempts": 40,
+        "most_probes_at_once": 2,
+        "waves": [2, 1],
+        "recovery": [1.25],
+        "errors": 7,
+        "rejections": 30,
+    }
+    runs = iter((plain, ours))
+    monkeypatch.setattr(demo, "_one_run", lambda *_: next(runs))
+    out = io.StringIO()
+    assert demo.run(demo.Options(compare=True, as_json=True), out) == 0
+    assert [run["library"] for run in json.loads(out.getvalue())] == ["pybreaker", "pybreaker_ext"]
+
+
+def test_both_runs_stand_beside_each_other():
+    plain, ours = two_runs()
+    plain.tally.troubles[0] = 14.9
+    plain.lost[3] = "did not end in time"
+    out = io.StringIO()
+    assert comparison(Screen(out), plain, ours)
+    lines = [re.split(r" {2,}", line.strip()) for line in out.getvalue().splitlines()]
+    assert ["calls that reached the sick backend", "9", "8"] in lines
+    assert ["from healed to well for all users", "not in this run", "0.0 s"] in lines
+    assert ["In the run of pybreaker, worker 3 did not end in time."] in lines
+
+
+def test_many_figures_are_summed_up_in_their_column():
+    plain, ours = two_runs()
+    plain.tally.probes[:] = [(number, number * 2.0, number * 2.0 + 0.1) for number in range(20)]
+    plain.tally.probes.append((20, 0.1, 0.2))
+    out = io.StringIO()
+    comparison(Screen(out), plain, ours)
+    assert re.search(r"each time +1 to 2 +none", out.getvalue())
+
+
+@pytest.mark.parametrize("name", ["demo.svg", "demo.PNG"])
+def test_a_picture_shows_one_run_or_two(tmp_path, name):
+    path = tmp_path / name
+    drawing(path)(two_runs())
+    both = path.stat().st_size
+    drawing(path)(two_runs()[1:])
+    assert 0 < path.stat().st_size < both
+    assert path.read_bytes().startswith(b"<?xml" if name.endswith("svg") else b"\x89PNG")
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_before_the_run(tmp_path, capsys, monkeypatch):
+    for path, told in (
+        ("demo.pdf", "--plot must name a file that ends in .svg or .png, not 'demo.pdf'"),
+        (str(tmp_path / "missing" / "demo.svg"), "is its directory there, and writable?"),
+    ):
+        assert cli.main(["demo", "--plot", path]) == 2
+        assert told in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert cli.main(["demo", "--plot", str(tmp_path / "demo.svg")]) == 2
+    assert 'pip install "pybreaker-ext[plot]"' in capsys.readouterr().err
+
+
+def test_how_calls_end_is_counted_by_the_quarter_of_a_second():
+    plan = a_plan((1.0, 2.0), (3.0, 4.0))
+    tally = Tally()
+    for elapsed, end in ((0.1, WELL), (1.3, ERROR), (1.4, REJECTION), (3.5, ERROR)):
+        tally.note(plan, elapsed, end)
+    total = Tally(bins={5: [1, 0, 0]})
+    total.add(Tally.from_json(tally.to_json()))
+    assert total.bins == {0: [1, 0, 0], 5: [1, 1, 1], 14: [0, 1, 0]}
+    assert total.troubles == {0: 1.4, 1: 3.5}
+    total.add(Tally(troubles={1: 3.1}))
+    assert total.troubles[1] == 3.5
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis_server", "redis_cluster"])
+def test_a_plain_breakers_probes_are_known(kind, request, monkeypatch):
+    """pybreaker shares a circuit in Redis; instead of a file, each worker has its own memory."""
+    url = "sqlite:///x.db" if kind == "sqlite" else request.getfixturevalue(kind).url
+    plan = a_plan((1.0, 2.0), url=url, library="pybreaker")
+    plan = Plan(**{**plan.__dict__, "name": f"plain-{os.getpid()}"})
+    side, other = Plain(plan, 0), Plain(plan, 1)
+
+    def fail():
+        raise ConnectionError
+
+    for _ in range(FAIL_MAX):
+        with pytest.raises(ConnectionError):
+            side.call(fail)
+    assert side.take_tally().standing == {0: "open"}
+    assert other.take_tally().standing == {1: "closed" if kind == "sqlite" else "open"}
+    with pytest.raises(pybreaker.CircuitBreakerError):
+        side.call(fail)
+    time.sleep(RESET_TIMEOUT + 1)  # pybreaker knows no other clock, and keeps whole seconds in Redis
+    periods = []
+    side.call(lambda: periods.append(side.take_period()))
+    side.call(lambda: periods.append(side.take_period()))
+    side.call(lambda: periods.append(side.take_period()))
+    assert periods == [1, 1, 0]
+    assert side.take_tally().standing == {0: "closed"}
+
+
+def test_the_timeline_of_plain_breakers_counts_their_states():
+    out = io.StringIO()
+    timeline = Timeline(Screen(out), a_plan((1.0, 2.0), library="pybreaker"))
+    tally = Tally(standing={0: "closed", 1: "closed"})
+    timeline.row(0.5, 10, tally)
+    tally.add(Tally(standing={1: "open"}))
+    timeline.row(1.5, 12, tally)
+    assert re.findall(r"(?:healthy|sick) +(.*?)  +", out.getvalue()) == ["2 closed", "1 open, 1 closed"]

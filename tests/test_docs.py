@@ -18,8 +18,13 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import pybreaker_ext
+from pybreaker_ext import CircuitState, StoredCircuit, Transition, factory
+from pybreaker_ext.cli import SUMMARIES, demo_command
+from pybreaker_ext.cli.app import app
+from pybreaker_ext.cli.as_json import change_as_json, circuit_as_json
 from pybreaker_ext.config import KEYS
 from pybreaker_ext.machine import CLOSED, HALF_OPEN, OPEN, Event, Policy, Record, decide
+from pybreaker_ext.testing import CircuitBreakers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,6 +98,7 @@ class Run:
                 self._block(block)
             except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001  the example's own test raises it
                 errors[block.line], failed = error, block.line
+        forget_breakers()
         assert failed is not None or not self._saved, f"no console block runs {self._saved}"
         return errors
 
@@ -115,7 +121,7 @@ class Run:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(code, self._namespace)  # noqa: S102  the examples are ours
             for name in [name for name in self._namespace if name.startswith("test_") and name not in known]:
-                self._namespace[name]()
+                run_test(self._namespace[name])
         return printed.getvalue()
 
     def _console(self, text: str) -> None:
@@ -126,7 +132,7 @@ class Run:
             program, *arguments = words[len(variables) :]
             environment = os.environ | {found["name"]: found["value"] for found in variables}
             if program == "python":
-                self._saved.discard(arguments[0])
+                self._ran(arguments[0])
                 program = sys.executable
             done = subprocess.run(
                 [program, *arguments],
@@ -138,6 +144,28 @@ class Run:
                 check=False,
             )
             assert (tidy(expected), 0) == (tidy(done.stdout), done.returncode), done.stderr
+
+    def _ran(self, name: str) -> None:
+        """Note that a saved file is run, and with it those that it imports."""
+        if name in self._saved:
+            self._saved.discard(name)
+            for module in re.findall(r"^import (\w+)$", (self._directory / name).read_text(), re.MULTILINE):
+                self._ran(f"{module}.py")
+
+
+def forget_breakers() -> None:
+    """Forget what `get_circuit_breaker` has given: another page's examples are another program."""
+    for registry in factory._registries.take_all():
+        registry.close()
+
+
+def run_test(test: Callable[..., None]) -> None:
+    """Run an example's test as pytest would."""
+    if "circuit_breakers" not in inspect.signature(test).parameters:
+        test()
+        return
+    with CircuitBreakers() as breakers, breakers.installed():
+        test(breakers)
 
 
 def tidy(text: str) -> list[str]:
@@ -166,14 +194,24 @@ def errors(
 
 def substitution(request: pytest.FixtureRequest, page: Path) -> Callable[[str], str]:
     """Return what puts the real server in the place of the documented one."""
-    if "redis.Redis" not in page.read_text("utf-8"):
-        return str
-    server: servers.RedisServer = request.getfixturevalue("redis_server")
+    examples = "".join(block.text for block in examples_of(page))
+    places: dict[str, str] = {}
+    if "redis.Redis" in examples or "redis://" in examples:
+        server: servers.RedisServer = request.getfixturevalue("redis_server")
+        places["redis://localhost:6379/0"] = server.patient_url
+        places["redis.Redis()"] = f"redis.Redis(host='127.0.0.1', port={server.port})"
+    if "redis+cluster://" in examples:
+        cluster: servers.Cluster = request.getfixturevalue("redis_cluster")
+        places["redis+cluster://localhost:7000,localhost:7001"] = cluster.patient_url
+        places['ClusterNode("localhost", 7000)'] = f'ClusterNode("127.0.0.1", {cluster.nodes[0].port})'
+    if "redis+sentinel://" in examples:
+        sentinels: servers.Sentinels = request.getfixturevalue("redis_sentinels")
+        places["redis+sentinel://localhost:26379,localhost:26380/main/0"] = sentinels.patient_url
 
     def substitute(text: str) -> str:
-        text = text.replace("redis://localhost:6379/0", server.url)
-        text = text.replace("redis.Redis()", f"redis.Redis(host='127.0.0.1', port={server.port})")
-        assert ":6379" not in text
+        for documented, real in places.items():
+            text = text.replace(documented, real)
+        assert not re.search(r"localhost:\d", text)
         return text
 
     return substitute
@@ -195,6 +233,10 @@ def test_every_example_runs_and_prints_what_it_says(block: Block, errors: dict[i
         ("```python\nimport pytest\n\nwith pytest.raises(KeyError):\n    pass\n```\n", pytest.fail.Exception),
         ("```python\n# run.py\nprint(1)\n```\n\n```console\n$ python run.py\n2\n```\n", AssertionError),
         ("```python\n# run.py\n1 / 0\n```\n\n```console\n$ python run.py\n```\n", AssertionError),
+        (
+            "```python\n# a.py\n1 / 0\n```\n\n```python\n# b.py\nimport a\n```\n\n```console\n$ python b.py\n```\n",
+            AssertionError,
+        ),
         ("```toml\n# a.toml\n```\n\n```console\n$ A=1 printenv B\n```\n", AssertionError),
         ("```toml\nnameless = 1\n```\n", AssertionError),
     ],
@@ -252,6 +294,8 @@ def test_ci_runs_what_developers_are_told_to_run() -> None:
         'pip install -e ".[dev,clients]" && python -m pytest -W ignore tests/test_http_clients.py',
         "python tests/benchmarks/registry.py",
         "python tests/benchmarks/structlog_listener.py",
+        'pip install -e ".[dev]" && python tests/faults',
+        "python tests/faults --markdown docs/explanation/faults.md",
         "bash .ci/run",
     ]
 
@@ -317,6 +361,41 @@ def test_the_settings_page_has_every_key_of_a_settings_file() -> None:
 def test_the_variables_are_told_where_settings_are(name: str) -> None:
     for page in ("how-to/settings-files.md", "reference/settings.md"):
         assert f"`{name}`" in (DOCS / page).read_text("utf-8")
+
+
+def documented_commands() -> dict[str, list[str]]:
+    page = DOCS / "reference" / "command-line.md"
+    return {row[0].strip("`"): row[1:] for row in rows_of(page, "## Commands")}
+
+
+def options_of(command: str) -> set[str]:
+    if command == "demo":
+        return {option.flag for option in demo_command.OPTIONS}
+    return {flag for option in app.commands[command].params for flag in option.opts if flag.startswith("--")}
+
+
+def test_the_reference_has_every_command_with_its_options() -> None:
+    assert {name: summary for name, (summary, _) in documented_commands().items()} == SUMMARIES
+    for name, (_, options) in documented_commands().items():
+        assert set(re.findall(r"`(--[a-z]+)`", options)) == options_of(name), name
+
+
+def test_the_reference_has_every_field_of_json() -> None:
+    page = DOCS / "reference" / "command-line.md"
+    change = Transition(0.0, CircuitState.OPEN, CircuitState.CLOSED, "", "")
+    circuit = StoredCircuit(
+        "", None, CircuitState.OPEN, None, 0, 0, 0, "", None, None, 0, change, foreign=False, now=0.0
+    )
+    tables = re.findall(r"\| field .*?\n\n", f"{page.read_text('utf-8')}\n\n", re.DOTALL)
+    fields = [re.findall(r"^\| `(\w+)`", table, re.MULTILINE) for table in tables]
+    assert fields == [list(circuit_as_json(circuit)), list(change_as_json(change))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_are_told_are_there(page: Path) -> None:
+    """Whatever stands behind `pybreaker-ext`, in a block or in a sentence, is a command with such options."""
+    for command, rest in re.findall(r"pybreaker-ext ([a-z][a-z-]+)([^`\n|]*)", page.read_text("utf-8")):
+        assert set(re.findall(r"--[a-z]+", rest)) <= options_of(command)
 
 
 def table_of_states() -> list[list[str]]:

@@ -109,7 +109,7 @@ def _answers(gunicorn: Gunicorn) -> bool:
 @pytest.fixture(params=["redis", "sqlite"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "redis":
-        return request.getfixturevalue("redis_server").url
+        return request.getfixturevalue("redis_server").patient_url
     return f"sqlite:///{tmp_path}/circuits.db"
 
 

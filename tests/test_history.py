@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pybreaker
 import pytest
+import redis
 import servers
 
 from pybreaker_ext import (
@@ -22,6 +23,7 @@ from pybreaker_ext import (
     CircuitMemoryStorage,
     CircuitRedisStorage,
     CircuitSQLiteStorage,
+    StoreUnavailableError,
     Transition,
 )
 
@@ -198,7 +200,7 @@ def test_a_storage_that_keeps_none() -> None:
 
 
 def test_by_name(redis_server: servers.RedisServer) -> None:
-    with CircuitBreakerRegistry(redis_server.url, history=1, worker="me") as registry:
+    with CircuitBreakerRegistry(redis_server.patient_url, history=1, worker="me") as registry:
         breaker = registry.get("claude")
         breaker.open()
         breaker.close()
@@ -208,7 +210,7 @@ def test_by_name(redis_server: servers.RedisServer) -> None:
 def test_a_fork_has_a_name_of_its_own(redis_server: servers.RedisServer) -> None:
     from test_forks import in_child  # noqa: PLC0415
 
-    with CircuitBreakerRegistry(redis_server.url) as registry:
+    with CircuitBreakerRegistry(redis_server.patient_url) as registry:
         breaker = registry.get("claude")
         breaker.open()
         in_child(breaker.close)
@@ -220,15 +222,53 @@ def test_a_fork_has_a_name_of_its_own(redis_server: servers.RedisServer) -> None
 
 def test_while_the_store_is_away_it_is_this_processs_own() -> None:
     with servers.running_redis() as server:
-        with CircuitBreakerRegistry(server.url, max_staleness=0.0, fail_max=1) as registry:
+        with CircuitBreakerRegistry(server.patient_url, max_staleness=0.0, fail_max=1) as registry:
             breaker = registry.get("claude")
             breaker.open()
             server.kill()
-            assert breaker.history() == []
             attempt(breaker, int)
             attempt(breaker, fail)
             assert told(breaker) == [("closed", "open", "failures")]
             assert [change.new_state for change in asyncio.run(breaker.history_async())] == ["open"]
+
+
+class TestAStoreThatCantBeRead:
+    """No changes would be an answer. The breaker itself finds out by its next decision."""
+
+    def test_redis(self) -> None:
+        with servers.running_redis() as server:
+            with CircuitBreakerRegistry(server.url, max_staleness=0.0) as registry:
+                breaker = registry.get("claude")
+                breaker.open()
+                server.kill()
+                for read in (breaker.history, lambda: asyncio.run(breaker.history_async())):
+                    with pytest.raises(StoreUnavailableError, match="the history can't be read now") as caught:
+                        read()
+                    assert isinstance(caught.value.__cause__, redis.ConnectionError)
+                attempt(breaker, int)
+                assert breaker.history() == []
+
+    def test_redis_whose_connections_are_all_taken(self, redis_server: servers.RedisServer) -> None:
+        class Own(redis.Redis):
+            def execute_command(self, *args: Any, **options: Any) -> Any:
+                return super().execute_command(*args, **options)
+
+        with Own(port=redis_server.port, max_connections=1) as client:
+            breaker = CircuitBreaker(state_storage=CircuitRedisStorage("closed", client, "n"))
+            breaker.open()
+            taken = client.connection_pool.get_connection()
+            with pytest.raises(StoreUnavailableError, match="the history can't be read now"):
+                breaker.history()
+            client.connection_pool.release(taken)
+            assert told(breaker) == [("closed", "open", "manual")]
+
+    def test_sqlite(self, tmp_path: Path) -> None:
+        breaker = CircuitBreaker(state_storage=CircuitSQLiteStorage(tmp_path / "none" / "circuits.db", "n"))
+        for read in (breaker.history, lambda: asyncio.run(breaker.history_async())):
+            with pytest.raises(StoreUnavailableError, match="the history can't be read now: unable to open"):
+                read()
+        attempt(breaker, int)
+        assert breaker.history() == []
 
 
 class TestRedis:
@@ -336,7 +376,7 @@ except CircuitBreakerError:
 
 
 def test_one_trip_of_eight_workers_is_one_entry_and_each_tells_it_once(redis_server: servers.RedisServer) -> None:
-    command = [sys.executable, "-c", WORKER, redis_server.url]
+    command = [sys.executable, "-c", WORKER, redis_server.patient_url]
     workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     try:
         for worker in workers:
@@ -346,7 +386,7 @@ def test_one_trip_of_eight_workers_is_one_entry_and_each_tells_it_once(redis_ser
             assert worker.stdin is not None
             worker.stdin.write("\n")
             worker.stdin.flush()
-        with CircuitBreakerRegistry(redis_server.url) as registry:
+        with CircuitBreakerRegistry(redis_server.patient_url) as registry:
             breaker = registry.get("claude")
             from fleet import until  # noqa: PLC0415
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import threading
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import pytest
 from fleet import until
 
 from pybreaker_ext import Backoff, CircuitBreaker, CircuitBreakerError, CircuitBreakerRegistry
-from pybreaker_ext.http import retry_after
+from pybreaker_ext.http import retry_after, throttled_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +30,16 @@ class BackendError(Exception):
 @pytest.fixture(params=["sqlite", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "redis":
-        return str(request.getfixturevalue("redis_server").url)
+        return str(request.getfixturevalue("redis_server").patient_url)
     return f"sqlite:///{tmp_path}/circuits.db"
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def every_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """For tests with one breaker, which need not share its circuit."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_server").url)
+    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/circuits.db"
 
 
 def worker(url: str, **settings: Any) -> CircuitBreaker:
@@ -44,6 +53,25 @@ def fails(breaker: CircuitBreaker, error: Exception) -> None:
 
     with pytest.raises((BackendError, CircuitBreakerError)):
         breaker.call(backend)
+
+
+def fails_async(breaker: CircuitBreaker, error: Exception) -> None:
+    async def backend() -> None:
+        raise error
+
+    async def main() -> None:
+        with pytest.raises((BackendError, CircuitBreakerError)):
+            await breaker.call_async(backend)
+
+    asyncio.run(main())
+
+
+def open_time(breaker: CircuitBreaker) -> float:
+    """Return the seconds for which the circuit was opened, as the store has them."""
+    snapshot = breaker.snapshot()
+    assert snapshot.open_until is not None
+    assert snapshot.opened_at is not None
+    return round(snapshot.open_until - snapshot.opened_at, 3)
 
 
 def elsewhere(function: Callable[..., None], *args: Any) -> None:
@@ -74,6 +102,10 @@ def trip(url: str) -> None:
     fails(worker(url, fail_max=1, reset_timeout=1, backoff=Backoff(2, maximum=16, jitter=0)), BackendError())
 
 
+def recover(url: str) -> None:
+    worker(url, success_threshold=1).call(int)
+
+
 class TestHolds:
     def test_all_workers_are_told_the_same_end_and_reason(self, url: str) -> None:
         elsewhere(hold, url, 60)
@@ -94,6 +126,22 @@ class TestHolds:
     def test_a_hold_is_capped(self, url: str) -> None:
         fails(worker(url, hold_for=retry_after, max_hold=20), BackendError(429, 3600))
         assert 15 < worker(url).retry_after <= 20
+
+    def test_jitter_and_back_off_have_no_part_in_it(self, url: str) -> None:
+        """Neither in how long it is, nor it in how long the next trip is."""
+        backoff = Backoff(2, maximum=16, jitter=1.0)
+        breaker = worker(url, fail_max=1, reset_timeout=1, backoff=backoff, hold_for=throttled_for)
+        for _ in range(2):
+            fails(breaker, BackendError())
+            breaker.open(0)
+        for _ in range(5):
+            fails(breaker, BackendError(429, 7))
+            assert open_time(breaker) == 7
+            breaker.open(0)
+        fails(breaker, BackendError())
+        snapshot = breaker.snapshot()
+        assert (snapshot.trips, snapshot.reason) == (3, "failures")
+        assert 4 <= open_time(breaker) <= 8.001
 
     def test_after_it_one_probe_goes_and_no_herd(self, url: str) -> None:
         breaker = worker(url, hold_for=lambda error: 0.001)
@@ -121,16 +169,16 @@ class TestHolds:
 
 class TestBackoff:
     def test_each_worker_goes_on_where_another_one_stopped(self, url: str) -> None:
-        """Each trip is made by a process that ends after it."""
+        """Each trip is made by a process that ends after it; so is the close, after which it begins again."""
         seen = []
-        for _ in range(4):
+        for _ in range(6):
             elsewhere(trip, url)
-            snapshot = worker(url).snapshot()
-            assert snapshot.open_until is not None
-            assert snapshot.opened_at is not None
-            seen.append(round(snapshot.open_until - snapshot.opened_at, 3))
+            seen.append(open_time(worker(url)))
             worker(url).open(0)  # the time is over; trips stay counted
-        assert seen == [1, 2, 4, 8]
+        assert seen == [1, 2, 4, 8, 16, 16]
+        elsewhere(recover, url)
+        elsewhere(trip, url)
+        assert open_time(worker(url)) == 1
 
     def test_it_begins_again_after_a_close(self, url: str) -> None:
         settings: dict[str, Any] = {"fail_max": 1, "reset_timeout": 1, "backoff": Backoff(2, maximum=16, jitter=0)}
@@ -145,25 +193,25 @@ class TestBackoff:
         assert round(breaker.retry_after) == 1
 
     def test_jitter_only_lengthens(self, url: str) -> None:
-        breaker = worker(url, fail_max=1, reset_timeout=10, backoff=Backoff(1, maximum=10, jitter=0.5))
-        times = []
-        for _ in range(20):
+        breaker = worker(url, fail_max=1, reset_timeout=1, backoff=Backoff(2, maximum=16, jitter=0.5))
+        shares = []
+        for span in (1, 2, 4, 8, 16, 16, 16, 16):
             fails(breaker, BackendError())
-            snapshot = breaker.snapshot()
-            assert snapshot.open_until is not None
-            assert snapshot.opened_at is not None
-            times.append(snapshot.open_until - snapshot.opened_at)
-            breaker.close()
-        assert all(10 <= time <= 15.001 for time in times)
-        assert len(set(times)) > 1
+            shares.append(open_time(breaker) / span)
+            breaker.open(0)
+        assert all(1 <= share <= 1.501 for share in shares)
+        assert len(set(shares)) > 1
 
 
+@pytest.mark.parametrize("fail", [fails, fails_async])
 @pytest.mark.parametrize("settings", [{"ignore": [BackendError]}, {"include": [KeyError]}, {"exclude": [BackendError]}])
-def test_what_is_no_failure_gives_a_probes_place_back(url: str, settings: dict[str, Any]) -> None:
-    breaker = worker(url, success_threshold=5, **settings)
+def test_what_is_no_failure_gives_a_probes_place_back(
+    every_url: str, settings: dict[str, Any], fail: Callable[..., None]
+) -> None:
+    breaker = worker(every_url, success_threshold=5, **settings)
     breaker.half_open()
     for _ in range(4):
-        fails(breaker, BackendError(400))
+        fail(breaker, BackendError(400))
     snapshot = breaker.snapshot()
     assert (snapshot.state, snapshot.probes) == ("half-open", 0)
     assert snapshot.success_counter == (4 if "exclude" in settings else 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
+import json
 import os
 import re
 import socket
@@ -30,9 +32,11 @@ from backend import (
     BROKEN,
     CALLERS,
     CASES,
-    EVENT,
+    EVENTS,
     FAILURE,
     HELD,
+    IN_SEVEN_SECONDS,
+    SOON,
     SUCCESS,
     Backend,
     Case,
@@ -42,13 +46,22 @@ from backend import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, FailedResult, policies
-from pybreaker_ext.http import failed_response, is_client_error, is_provider_failure, retry_after, status_of
+from pybreaker_ext import Backoff, CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, FailedResult, policies
+from pybreaker_ext.http import (
+    failed_response,
+    is_client_error,
+    is_provider_failure,
+    retry_after,
+    status_of,
+    throttled_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import stores
+
+    from pybreaker_ext.testing import CircuitBreakers
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "http-errors.md"
 #: Seconds that clients wait.
@@ -113,12 +126,13 @@ def patience(url: str) -> float:
 
 
 def ask_httpx(url: str) -> None:
-    httpx.get(url, timeout=patience(url)).raise_for_status()
+    httpx.get(url, timeout=patience(url)).raise_for_status().json()
 
 
 def ask_requests(url: str) -> None:
     with requests.get(url, timeout=patience(url)) as response:
         response.raise_for_status()
+        response.json()
 
 
 def ask_aiohttp(url: str) -> None:
@@ -129,13 +143,13 @@ async def ask_aiohttp_async(url: str) -> None:
     limit = aiohttp.ClientTimeout(total=patience(url))
     async with aiohttp.ClientSession(timeout=limit) as session, session.get(url) as response:
         response.raise_for_status()
-        await response.read()
+        await response.json()
 
 
 def ask_urllib(url: str) -> None:
     try:
         with urllib.request.urlopen(url, timeout=patience(url)) as response:  # noqa: S310  ours
-            response.read()
+            json.load(response)
     except urllib.error.HTTPError as error:
         error.close()
         raise
@@ -145,7 +159,9 @@ def ask_urllib3(url: str) -> Any:
     """It raises for no status."""
     retries = urllib3.Retry(1, backoff_factor=0, respect_retry_after_header=False)
     with urllib3.PoolManager(retries=retries, timeout=patience(url)) as pool:
-        return pool.request("GET", url)
+        response = pool.request("GET", url)
+        response.json()
+        return response
 
 
 def ask_openai(url: str, **settings: Any) -> None:
@@ -198,7 +214,7 @@ def test_each_error_is_judged(found: dict[Any, Judging], backend: Backend, clien
 
 def assert_predicates(error: object, case: Case) -> None:
     """The breaker counts what no rule fits as a failure; the rules must fit."""
-    assert is_provider_failure(error) == (case.judged == FAILURE or case.status == 503)
+    assert is_provider_failure(error) == (case.judged == FAILURE)
     assert is_client_error(error) == (case.judged == CALLERS)
     if case.status:
         assert status_of(error) == case.status
@@ -227,18 +243,46 @@ def compare_table(name: str, rows: list[list[str]]) -> None:
     assert written == PAGE.read_text("utf-8"), "WRITE_TABLES=1 writes what is true now"
 
 
-@pytest.mark.parametrize("ask", [ask_openai, ask_anthropic])
+@pytest.mark.parametrize("sdk", [openai, anthropic], ids=lambda sdk: sdk.__name__)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.path)
-def test_sdks_that_retry_by_themselves(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch, ask: Callable[..., Any], case: Case
-) -> None:
+def test_sdks_that_retry_by_themselves(backend: Backend, monkeypatch: pytest.MonkeyPatch, sdk: Any, case: Case) -> None:
     """By default an SDK tries three times, and the breaker sees the last; only its sleeping is left out."""
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     before = backend.asked
     judging = Judging()
-    assert judging.call(lambda: ask(backend.url(case), max_retries=2)) == case.judged, repr(judging.error)
+    assert judging.call(lambda: ask_as_it_is(sdk, backend.url(case))) == case.judged, repr(judging.error)
     if case.path in {"500", "429-ms", "closes"}:
         assert backend.asked - before == 3
+
+
+def ask_as_it_is(sdk: Any, url: str) -> None:
+    """Ask by an SDK that keeps its own retries."""
+    make, question = (sdk.OpenAI, QUESTION) if sdk is openai else (sdk.Anthropic, {"max_tokens": 1, **QUESTION})
+    with make(api_key="k", base_url=url, timeout=patience(url)) as client:
+        (client.chat.completions if sdk is openai else client.messages).create(**question)
+
+
+async def ask_as_it_is_async(sdk: Any, url: str) -> None:
+    make = sdk.AsyncOpenAI if sdk is openai else sdk.AsyncAnthropic
+    question = QUESTION if sdk is openai else {"max_tokens": 1, **QUESTION}
+    async with make(api_key="k", base_url=url, timeout=patience(url)) as client:
+        await (client.chat.completions if sdk is openai else client.messages).create(**question)
+
+
+@pytest.mark.parametrize("sdk", [openai, anthropic], ids=lambda sdk: sdk.__name__)
+@pytest.mark.parametrize("path", ["503-ms", "429-soon"])
+def test_three_requests_of_an_sdk_are_one_call(backend: Backend, sdk: Any, path: str) -> None:
+    """Nothing of it is replaced: it sleeps for as long as the backend asks, some milliseconds here."""
+    case = SOON[path]
+    for run in (
+        lambda judging: judging.call(ask_as_it_is, sdk, backend.url(case)),
+        lambda judging: asyncio.run(judging.call_async(ask_as_it_is_async, sdk, backend.url(case))),
+    ):
+        before, judging = backend.asked, Judging()
+        assert run(judging) == case.judged
+        assert backend.asked - before == 3
+        told = (len(judging.log.failures), len(judging.log.neutrals), judging.breaker.snapshot().trips)
+        assert told == ((1, 0, 1) if case.judged == FAILURE else (0, 1, 0))
 
 
 @pytest.mark.parametrize("case", [*HELD, *ANSWERS[:4], *BROKEN], ids=lambda case: case.path)
@@ -247,7 +291,7 @@ def test_asynchronous_clients(backend: Backend, case: Case) -> None:
 
     async def ask_httpx_async() -> None:
         async with httpx.AsyncClient(timeout=patience(url)) as client:
-            (await client.get(url)).raise_for_status()
+            (await client.get(url)).raise_for_status().json()
 
     async def ask_openai_async() -> None:
         async with openai.AsyncOpenAI(api_key="k", base_url=url, timeout=patience(url), max_retries=0) as client:
@@ -345,6 +389,10 @@ class TestStatus:
         assert not is_client_error(error_with(response=throttled))
 
 
+#: What a header may say.
+PARTS = ["7", "2", "0", "soon", "", "-7", IN_SEVEN_SECONDS, "Tue, 20 Nov 2001 10:00:02 GMT"]
+
+
 class TestRetryAfter:
     @pytest.mark.parametrize(
         ("value", "seconds"),
@@ -354,6 +402,14 @@ class TestRetryAfter:
             ("0", 0),
             ("1.5", 1.5),
             ("30, 20", 30),
+            ("soon, 20,, -7", 20),
+            ("soon, later", None),
+            ("Tue, 20 Nov 2001 10:00:07 GMT, Tue, 20 Nov 2001 10:00:09 GMT", 9),
+            ("Tue, 20 Nov 2001 10:00:07 GMT, 5", 7),
+            ("9, Tue, 20 Nov 2001 10:00:07 GMT, soon", 9),
+            ("Tue, 20 Nov 2001 09:00:00 GMT, 5", 5),
+            ("Tuesday, 20-Nov-01 10:00:07 GMT, Tue Nov 20 10:00:08 2001", 8),
+            ("Tuesday", None),
             ("86401", 86_400),
             ("9" * 5000, 86_400),
             ("Tue, 20 Nov 2001 10:00:07 GMT", 7),
@@ -407,6 +463,18 @@ class TestRetryAfter:
     def test_forms_of_headers(self, headers: Any) -> None:
         assert retry_after(error_with(status=429, headers=headers)) == 7
 
+    @given(st.lists(st.sampled_from(PARTS), max_size=5), st.lists(st.sampled_from(PARTS), max_size=2))
+    def test_a_client_may_join_what_came_more_than_once(self, values: list[str], dates: list[str]) -> None:
+        separate = [*(("Retry-After", value) for value in values), *(("Date", date) for date in dates)]
+        joined = {"retry-after": ", ".join(values), "date": ",".join(dates)}
+        assert retry_after(error_with(status=429, headers=separate)) == retry_after(
+            error_with(status=429, headers=joined)
+        )
+
+    def test_of_more_than_a_hundred_parts_the_first_count(self) -> None:
+        for parts, expected in ((["soon"] * 99 + ["7"], 7), (["soon"] * 100 + ["7"], None)):
+            assert retry_after(error_with(status=429, headers={"Retry-After": ",".join(parts)})) == expected
+
     def test_an_emails_headers(self) -> None:
         message = Message()
         message["Retry-After"] = "7"
@@ -420,7 +488,10 @@ class TestRetryAfter:
         ("status", "seconds"), [(200, None), (202, None), (301, None), (400, None), (403, None), (503, 7), (529, 7)]
     )
     def test_who_may_ask_for_it(self, status: int, seconds: float | None) -> None:
-        assert retry_after(error_with(status=status, headers={"Retry-After": "7"})) == seconds
+        error = error_with(status=status, headers={"Retry-After": "7"})
+        assert (retry_after(error), throttled_for(error)) == (seconds, None)
+        throttled = error_with(status=429, headers={"Retry-After": "7"})
+        assert (retry_after(throttled), throttled_for(throttled)) == (7, 7)
 
     def test_a_429_to_come_back_from_at_once_is_a_failure(self) -> None:
         assert is_provider_failure(error_with(status=429, headers={"Retry-After": "0"}))
@@ -442,7 +513,9 @@ class Recursive(Exception):  # noqa: N818
         return self
 
 
-@pytest.mark.parametrize("function", [status_of, retry_after, is_client_error, is_provider_failure, failed_response])
+@pytest.mark.parametrize(
+    "function", [status_of, retry_after, throttled_for, is_client_error, is_provider_failure, failed_response]
+)
 @pytest.mark.parametrize(
     "make", [Evil, Recursive, MagicMock, lambda: None, int, str, dict, list, object, KeyboardInterrupt, ValueError]
 )
@@ -494,14 +567,11 @@ def test_retries_that_urllib3_has_given_up(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("module", [openai, anthropic])
-def test_an_error_event_in_a_stream_is_a_failure(backend: Backend, module: Any) -> None:
+@pytest.mark.parametrize("case", EVENTS, ids=lambda case: case.path)
+def test_a_stream_that_goes_wrong_is_a_failure(backend: Backend, module: Any, case: Case) -> None:
     """Anthropic's error then has the status 200 that the stream began with, OpenAI's none."""
-    settings: Any = {
-        "api_key": "k",
-        "base_url": backend.url(EVENT),
-        "max_retries": 0,
-        "timeout": patience(backend.url(EVENT)),
-    }
+    url = backend.url(case)
+    settings: Any = {"api_key": "k", "base_url": url, "max_retries": 0, "timeout": patience(url)}
 
     def read() -> None:
         if module is openai:
@@ -516,7 +586,8 @@ def test_an_error_event_in_a_stream_is_a_failure(backend: Backend, module: Any) 
 
     judging = Judging()
     assert judging.call(read) == FAILURE
-    assert isinstance(judging.error, module.APIError)
+    if case.path == "event":
+        assert isinstance(judging.error, module.APIError)
     assert (is_provider_failure(judging.error), is_client_error(judging.error)) == (True, False)
 
 
@@ -547,9 +618,9 @@ class TestHolds:
             breaker = CircuitBreaker(state_storage=store.storage, **policies.http(max_hold=3))
 
             async def ask() -> Any:
-                return httpx.Response(503, headers={"Retry-After": "7"})
+                return httpx.Response(429, headers={"Retry-After": "7"})
 
-            assert (await breaker.call_async(ask)).status_code == 503
+            assert (await breaker.call_async(ask)).status_code == 429
             assert (await breaker.snapshot_async()).retry_after == pytest.approx(3, abs=0.1)
 
         asyncio.run(main())
@@ -571,11 +642,67 @@ class TestHolds:
         assert breaker.fail_counter == 1
         assert "A rule failed to judge a result" in caplog.text
 
-    def test_a_hold_of_an_error_is_capped(self) -> None:
-        breaker = CircuitBreaker(hold_for=lambda _: 1e300, max_hold=2)
+    def test_a_hold_of_an_error_is_capped(self, circuit_breakers: CircuitBreakers) -> None:
+        breaker = circuit_breakers.get("claude", hold_for=lambda _: 1e300, max_hold=2, success_threshold=1)
         with pytest.raises(ZeroDivisionError):
             breaker.call(lambda: 1 / 0)
-        assert breaker.retry_after == pytest.approx(2, abs=0.1)
+        circuit_breakers.clock.advance(1.5)
+        assert breaker.retry_after == 0.5
+        circuit_breakers.clock.advance(0.5)
+        assert breaker.call(int) == 0
+        assert circuit_breakers.outcomes("claude").states == ("open", "half-open", "closed")
+
+
+class TestHoldsOf5xx:
+    """They are failures, that also say when to come back: `hold_for` tells what becomes of them."""
+
+    @pytest.mark.parametrize("status", [408, 500, 503, 529])
+    def test_of_itself_retry_after_holds(self, status: int) -> None:
+        error = error_with(status=status, headers={"Retry-After": "7"})
+        assert (retry_after(error), throttled_for(error), is_provider_failure(error)) == (7, None, True)
+        breaker = CircuitBreaker(fail_max=3, hold_for=retry_after)
+        with pytest.raises(type(error)):
+            breaker.call(failing(error))
+        look = breaker.snapshot()
+        assert (look.reason, look.fail_counter, look.trips, round(look.retry_after)) == ("hold", 0, 0, 7)
+
+    @pytest.mark.parametrize("policy", [policies.http, policies.llm])
+    @pytest.mark.parametrize("returned", [False, True])
+    def test_with_a_policy_they_trip_and_back_off(
+        self, store: stores.Store, policy: Callable[..., Any], *, returned: bool
+    ) -> None:
+        """A backend that always sends a short `Retry-After` is left alone for longer and longer."""
+        backoff = Backoff(2, maximum=16, jitter=0)
+        settings = policy(fail_max=2, reset_timeout=5, backoff=backoff, throw_new_error_on_trip=False)
+        breaker = CircuitBreaker(state_storage=store.storage, max_staleness=0.0, **settings)
+        response = httpx.Response(503, headers={"Retry-After": "1"}, request=httpx.Request("GET", "http://backend"))
+        ask = (lambda: response) if returned else response.raise_for_status
+        waits = []
+        for _ in range(5):
+            with contextlib.suppress(httpx.HTTPStatusError):
+                breaker.call(ask)
+            look = breaker.snapshot()
+            waits.append(look.retry_after)
+            store.clock.advance(look.retry_after)
+        assert waits == [0, 5, 10, 16, 16]
+        assert (look.reason, look.trips) == ("failures", 4)
+
+    def test_throttling_at_aws_is_a_429(self) -> None:
+        def error(status: int, code: str) -> Exception:
+            metadata = {"HTTPStatusCode": status, "HTTPHeaders": {"retry-after": "9"}}
+            return error_with(response={"Error": {"Code": code}, "ResponseMetadata": metadata})
+
+        for status in (400, 429, 503):
+            assert throttled_for(error(status, "ThrottlingException")) == 9
+            assert not is_provider_failure(error(status, "ThrottlingException"))
+        assert throttled_for(error(503, "ServiceUnavailable")) is None
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def backend() -> None:
+        raise error
+
+    return backend
 
 
 class TestPolicies:

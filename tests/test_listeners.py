@@ -16,6 +16,7 @@ import pytest
 
 import pybreaker_ext
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage
+from pybreaker_ext.testing import Clock
 
 
 class BackendError(Exception):
@@ -353,25 +354,25 @@ class Deaf(pybreaker_ext.CircuitBreakerListener):
 class TestClosedSuccesses:
     """Whoever doesn't want to hear of them, isn't called."""
 
-    def protected(self, *listeners: Any) -> tuple[list[float], CircuitBreaker, Any]:
-        now = [100.0]
-        breaker = CircuitBreaker(listeners=listeners, state_storage=CircuitMemoryStorage(clock=lambda: now[0]))
+    def protected(self, *listeners: Any) -> tuple[Clock, CircuitBreaker, Any]:
+        clock = Clock()
+        breaker = CircuitBreaker(listeners=listeners, state_storage=CircuitMemoryStorage(clock=clock))
         function = breaker(lambda: None)
 
         def both() -> None:
             function()
             breaker.call(int)
 
-        return now, breaker, both
+        return clock, breaker, both
 
     def test_are_not_told_for_as_long_as_a_listener_ignores_them(self) -> None:
         deaf = Deaf(5)
-        now, _, both = self.protected(deaf)
+        clock, _, both = self.protected(deaf)
         both()
-        now[0] += 4.9
+        clock.advance(4.9)
         both()
         assert deaf.told == 1
-        now[0] += 0.1
+        clock.advance(0.1)
         both()
         assert deaf.told == 2
 
@@ -403,7 +404,7 @@ class TestClosedSuccesses:
 
     def test_in_asyncio(self) -> None:
         deaf = Deaf(5)
-        now, breaker, _ = self.protected(deaf)
+        clock, breaker, _ = self.protected(deaf)
 
         @breaker
         async def function() -> None: ...
@@ -414,7 +415,7 @@ class TestClosedSuccesses:
                 await breaker.call_async(int)
 
         asyncio.run(three())
-        now[0] += 5
+        clock.advance(5)
         asyncio.run(three())
         assert deaf.told == 2
 

@@ -283,6 +283,22 @@ class TestStandIn:
         store.outage.failed(slow, StoreUnavailableError("late"))
         assert breaker.snapshot().shared
 
+    def test_a_late_answer_of_before_does_not_make_the_stand_in_forget(self) -> None:
+        """Some commands were answered, though late, and others were not: the store is away, and its answers are old."""
+        store = FlakyStore()
+        breaker = strict(fail_max=1, state_storage=store)
+        attempt = store.attempt
+
+        def slow(event: Event, policy: Policy) -> Decision:
+            decision = attempt(event, policy)
+            store.attempt, store.away = attempt, True  # type: ignore[method-assign]
+            assert [outcome(breaker, f) for f in (fail, fail, int)] == ["tripped", "rejected", "rejected"]
+            return decision
+
+        store.attempt = slow  # type: ignore[method-assign]
+        assert outcome(breaker, int) == "ok"
+        assert outcome(breaker, int) == "rejected"
+
     def test_an_error_that_cannot_be_told_is_told_by_its_name(self, caplog: pytest.LogCaptureFixture) -> None:
         class HostileError(Exception):
             def __str__(self) -> str:
@@ -355,6 +371,34 @@ class TestRedisAway:
         server.resume()
         self.back(breaker)
         assert outcome(breaker, int) == "ok"
+
+    @pytest.fixture
+    def holding(self, breaker: CircuitBreaker) -> CircuitBreaker:
+        """Another one of the same circuit, whose failures are holds."""
+        return strict(hold_for=lambda _: 600, state_storage=breaker._state_storage)
+
+    def test_a_hold_from_before_is_forgotten_meanwhile_and_rules_again(
+        self, server: servers.RedisServer, holding: CircuitBreaker
+    ) -> None:
+        assert [outcome(holding, f) for f in (fail, int)] == ["failed", "rejected"]
+        server.pause()
+        assert [outcome(holding, f) for f in (int, int)] == ["ok", "ok"]
+        server.resume()
+        self.back(holding)
+        look = holding.snapshot()
+        assert (look.state, look.reason, outcome(holding, int)) == ("open", "hold", "rejected")
+        assert 0 < look.retry_after <= 600
+
+    def test_a_hold_that_is_told_meanwhile_ends_with_it(
+        self, server: servers.RedisServer, holding: CircuitBreaker
+    ) -> None:
+        outcome(holding, int)
+        server.pause()
+        assert [outcome(holding, f) for f in (fail, int)] == ["failed", "rejected"]
+        assert (holding.snapshot().reason, holding.snapshot().shared) == ("hold", False)
+        server.resume()
+        self.back(holding)
+        assert (holding.current_state, outcome(holding, int)) == ("closed", "ok")
 
     def test_dead_from_the_beginning(self) -> None:
         client = redis.Redis(port=servers.free_port(), retry=Retry(NoBackoff(), 0))

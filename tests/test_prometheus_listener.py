@@ -492,7 +492,7 @@ class TestMultiprocessMode:
             def start(*arguments: str) -> Callable[[str], str]:
                 process = stack.enter_context(
                     subprocess.Popen(
-                        [sys.executable, "-W", "error", WORKER, redis_server.url, *arguments],
+                        [sys.executable, "-W", "error", WORKER, redis_server.patient_url, *arguments],
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE,
                         text=True,

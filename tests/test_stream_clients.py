@@ -350,6 +350,33 @@ def test_the_guard_closes_the_connection_and_not_only_the_client(
         consume()
 
 
+def test_a_response_of_requests_is_a_stream_itself(backend: StreamBackend) -> None:
+    breaker = CircuitBreaker(fail_max=9)
+    limits: Any = {"first_chunk_timeout": PATIENCE, "chunk_timeout": STALL}
+    url = backend.url("stall", "openai")
+    with breaker.stream(requests.get, url, stream=True, timeout=PATIENCE, **limits) as stream:
+        assert next(stream).startswith(b"data: ")
+        assert stream.status_code == 200
+        with pytest.raises(TimeoutError, match="next chunk"):
+            list(stream)
+    assert breaker.fail_counter == 1
+    assert backend.connections[-1].closed.wait(PATIENCE)
+
+
+def test_a_response_of_aiohttp_is_none(backend: StreamBackend) -> None:
+    """Its `content` is one; and the call itself is not the backend's failure."""
+    breaker = CircuitBreaker(fail_max=9)
+
+    async def main() -> None:
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(TypeError, match="gave ClientResponse, which is no stream"):
+                await anext(breaker.stream(session.get, backend.url("whole", "openai")))
+
+    asyncio.run(main())
+    assert breaker.fail_counter == 0
+    assert backend.connections[-1].closed.wait(PATIENCE)
+
+
 class TestTheSDKsOwn:
     """What passes through."""
 

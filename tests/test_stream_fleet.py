@@ -39,7 +39,7 @@ def test_three_broken_streams_in_a_row_put_a_model_aside(
 ) -> None:
     """Whoever reads them; a whole one begins the count again, and who hangs up counts as nothing."""
     fleet.ready()
-    url = redis_server.url if store == "redis" else f"sqlite:///{tmp_path}/circuits.db"
+    url = redis_server.patient_url if store == "redis" else f"sqlite:///{tmp_path}/circuits.db"
     breaker = tasks.breaker_of(url)
 
     def chat(worker: int, case: str, leave: int | None = None) -> str:

@@ -173,6 +173,17 @@ class TestEvents:
                 attempt(breaker, int)
             assert names(events) == [STATE_CHANGE, SUCCESS]
 
+    def test_a_hold_is_told_as_what_it_is(self) -> None:
+        breaker = CircuitBreaker(hold_for=lambda _: 5, listeners=[each()])
+        with capture_logs() as events:
+            attempt(breaker, times=2)
+        assert [(event["event"], event.get("reason")) for event in events] == [
+            (NEUTRAL, None),
+            (STATE_CHANGE, "hold"),
+            (REJECTED, "hold"),
+        ]
+        assert (events[1]["open_for"], events[1]["trips"]) == (5, 0)
+
     def test_open_until_somebody_closes_it_is_none(self) -> None:
         """JSON has no infinity."""
         breaker = CircuitBreaker(listeners=[each()])

@@ -140,7 +140,7 @@ def test_a_sentinels_url():
     assert [(each["host"], each["port"]) for each in asked] == [("a", 5000), ("b", 26379)]
     for each in asked:
         assert (each["username"], each["password"]) == (None, "other")
-        assert (each["socket_timeout"], each["socket_connect_timeout"]) == (0.04, 0.05)
+        assert (each["socket_timeout"], each["socket_connect_timeout"]) == (0.2, 0.25)
         assert each["retry"].get_retries() == 0
 
 
@@ -220,6 +220,9 @@ def test_what_every_storage_is_told(url):
         ("redis://localhost?credential_provider=x", "no credential_provider"),
         ("redis://localhost?redis_connect_func=x", "no redis_connect_func"),
         ("redis://localhost?socket_type=1", "no socket_type"),
+        ("redis://localhost?retry=3", "no retry"),
+        ("redis+cluster://a,b?retry=3", "no retry"),
+        ("redis+sentinel://a,b/main?retry=3", "no retry"),
         ("redis://localhost?db=-1", "db of 0 or more"),
         ("redis+cluster://", "valid hosts"),
         ("redis+cluster://a,,b", "valid hosts"),

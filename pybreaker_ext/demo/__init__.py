@@ -2,29 +2,34 @@
 
 This file runs the show. `plan.py` is what all processes agree upon, `store.py` where the
 circuit is kept, `backend.py` the server, `worker.py` what a worker process does,
-`fleet.py` starts and ends the workers, `report.py` prints and `verdict.py` judges.
+`fleet.py` starts and ends the workers, `report.py` prints and `verdict.py` judges. With `--compare`,
+the same outage is shown twice: `plain.py` is pybreaker's side, `comparison.py` sets both side by side,
+and `picture.py` draws them.
 Whether the run is finished or interrupted, no file, key or process is left behind.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import signal
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from pybreaker_ext.demo.backend import Backend
+from pybreaker_ext.demo.comparison import comparison, figures
 from pybreaker_ext.demo.fleet import Fleet
-from pybreaker_ext.demo.plan import RATE, SHORTEST_PAUSE, Plan, outages
-from pybreaker_ext.demo.report import Screen, Timeline, heading, summary
+from pybreaker_ext.demo.picture import drawing
+from pybreaker_ext.demo.plan import OURS, PLAIN, RATE, SHORTEST_PAUSE, Plan, outages
+from pybreaker_ext.demo.report import Screen, Timeline, heading, introduction, summary
 from pybreaker_ext.demo.store import BAD, GOOD, INTERRUPTED, DemoError, circuit, place
 from pybreaker_ext.demo.verdict import Result
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType, TracebackType
-
-    from pybreaker_ext.snapshot import Snapshot
 
 #: Seconds between two lines of the timeline.
 LINE_INTERVAL: Final = 0.5
@@ -41,38 +46,70 @@ STARTING_TIME: Final = 120.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says; `url` is None for a temporary SQLite file."""
+    """What the command line says; `url` is None for a temporary SQLite file.
+
+    Attributes:
+        workers: Worker processes.
+        seconds: How long they call.
+        seed: What outages and pauses are made from.
+        url: Where the circuit is kept.
+        compare: Whether the same is shown with pybreaker's own breakers first.
+        plot: Where a picture of the timelines goes, or None.
+        as_json: Whether only the figures are wanted.
+    """
 
     workers: int = 4
     seconds: float = 15.0
     seed: int = 1
     url: str | None = None
+    compare: bool = False
+    plot: Path | None = None
+    as_json: bool = False
 
 
 def run(options: Options, out: TextIO) -> int:
     """Run the demo and return the exit code.
 
     Raises:
-        DemoError: The store can't be used, or a worker did not start.
+        DemoError: The store can't be used, a worker did not start, or no picture can be drawn.
     """
+    draw = drawing(options.plot) if options.plot else None
+    libraries = (PLAIN, OURS) if options.compare else (OURS,)
+    with Interrupts() as interrupts, place(options.url) as (url, where):
+        screen = Screen(io.StringIO() if options.as_json else out)
+        results = []
+        for number, library in enumerate(libraries):
+            if number:
+                screen.line()
+            results.append(_one_run(options, library, (url, where), screen, interrupts))
+            if interrupts.asked:
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    screen.line("Stopped.")
+                return INTERRUPTED
+    good = (comparison if options.compare else summary)(screen, *results)
+    if options.as_json:
+        print(json.dumps([figures(result) for result in results], indent=2), file=out)
+    if draw:
+        draw(results)
+        screen.line(f"The picture is in {options.plot}.")
+    return GOOD if good else BAD
+
+
+def _one_run(options: Options, library: str, where: tuple[str, str], screen: Screen, interrupts: Interrupts) -> Result:
+    url, place_in_words = where
     with (
-        Interrupts() as interrupts,
-        place(options.url) as (url, where),
-        circuit(url) as breaker,
+        circuit(url, library) as (name, state),
         Backend(options.seed) as backend,
         Fleet() as fleet,
     ):
-        screen = Screen(out)
-        plan = _plan(options, url, str(breaker.name), backend.url)
-        heading(screen, plan, options.seconds, options.workers, where)
+        plan = _plan(options, library, url, name, backend.url)
+        if library == PLAIN or not options.compare:
+            introduction(screen, options.workers, compare=options.compare)
+        heading(screen, plan, options.seconds, options.workers, place_in_words)
         show = _Show(plan, options, screen, backend, fleet, interrupts)
         show.get_ready()
         show.run()
-        if interrupts.asked:
-            with contextlib.suppress(OSError):  # the terminal may be gone
-                screen.line("Stopped.")
-            return INTERRUPTED
-        return GOOD if summary(screen, show.result(breaker.snapshot())) else BAD
+        return show.result(state())
 
 
 class Interrupts:
@@ -151,15 +188,15 @@ class _Show:
             self._fleet.stop()
             self._row(self._end - self._start)
 
-    def result(self, circuit: Snapshot) -> Result:
-        """Return what is known at the end."""
+    def result(self, state: str | None) -> Result:
+        """Return what is known at the end, the circuit's state among it."""
         return Result(
             plan=self._plan,
             start=self._start,
             end=self._end,
             tally=self._fleet.tally,
             sick_calls=self._backend.sick_calls,
-            state=circuit.state if circuit.shared else None,
+            state=state,
             workers=self._options.workers,
             lost=self._fleet.lost,
         )
@@ -177,6 +214,8 @@ class _Show:
         self._timeline.row(elapsed, self._backend.calls, self._fleet.tally)
 
 
-def _plan(options: Options, url: str, name: str, backend: str) -> Plan:
+def _plan(options: Options, library: str, url: str, name: str, backend: str) -> Plan:
     pause = max(options.workers / RATE, SHORTEST_PAUSE)
-    return Plan(url, name, backend, options.seed, pause, outages(options.seconds, options.seed))
+    return Plan(
+        url, name, backend, options.seed, pause, outages(options.seconds, options.seed), library, options.compare
+    )

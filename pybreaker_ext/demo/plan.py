@@ -11,6 +11,16 @@ from typing import Any, Final
 from pybreaker_ext.breaker import CircuitBreaker
 from pybreaker_ext.settings import Backoff
 
+#: Whose breakers the workers have.
+OURS: Final = "pybreaker_ext"
+PLAIN: Final = "pybreaker"
+
+#: How calls end.
+WELL, ERROR, REJECTION = 0, 1, 2
+
+#: Seconds that one bar of a picture tells of.
+BIN: Final = 0.25
+
 #: Settings for a run of seconds. Services take longer times.
 FAIL_MAX: Final = 5
 RESET_TIMEOUT: Final = 1.0
@@ -37,7 +47,7 @@ CYCLE: Final = 15.0
 LONGEST_OPEN: Final = BACKOFF.maximum * (1 + BACKOFF.jitter)
 
 
-def breaker_on(storage: Any, name: str) -> CircuitBreaker:
+def breaker_on(storage: Any, name: str, backoff: Backoff | None = BACKOFF) -> CircuitBreaker:
     """Return the demo's breaker for the circuit that `storage` keeps."""
     return CircuitBreaker(
         fail_max=FAIL_MAX,
@@ -48,7 +58,7 @@ def breaker_on(storage: Any, name: str) -> CircuitBreaker:
         throw_new_error_on_trip=False,  # so that a CircuitBreakerError always is a rejection
         half_open_max_calls=PROBES,
         probe_timeout=PROBE_TIMEOUT,
-        backoff=BACKOFF,
+        backoff=backoff,
     )
 
 
@@ -63,6 +73,8 @@ class Plan:
         seed: What the workers' luck is made from.
         pause: From one call of a worker to its next one, on average.
         outages: When the backend falls sick and when it is well again.
+        library: Whose breakers the workers have.
+        compared: Whether they have only settings that both libraries know.
     """
 
     url: str
@@ -71,6 +83,8 @@ class Plan:
     seed: int
     pause: float
     outages: list[tuple[float, float]]
+    library: str = OURS
+    compared: bool = False
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
@@ -87,6 +101,10 @@ class Plan:
             if begin <= elapsed < end:
                 return number
         return None
+
+    def last_outage(self, elapsed: float) -> int:
+        """Return which outage was the last to begin before that time, -1 for none."""
+        return sum(begin <= elapsed for begin, _ in self.outages) - 1
 
 
 def outages(seconds: float, seed: int) -> list[tuple[float, float]]:
@@ -130,6 +148,9 @@ class Tally:
         alone: Decisions made without the store, because it was away.
         probes: Of each probe, the generation (which names the half-open period), begin and end.
         states: Each generation that was seen, in their order, its state, and when it was first seen.
+        bins: Of each quarter of a second, counted from the start: calls that ended well, errors, and rejections.
+        troubles: After each outage, when a call last ended in an error or a rejection, in seconds from the start.
+        standing: Of each worker with a circuit of its own, or a look of its own at it, the state.
     """
 
     attempts: int = 0
@@ -139,11 +160,17 @@ class Tally:
     alone: int = 0
     probes: list[tuple[int, float, float]] = field(default_factory=list)
     states: list[tuple[int, str, float]] = field(default_factory=list)
+    bins: dict[int, list[int]] = field(default_factory=dict)
+    troubles: dict[int, float] = field(default_factory=dict)
+    standing: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Tally:
         """Return the tally that `to_json` wrote."""
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        for name in ("bins", "troubles", "standing"):  # JSON's keys are texts
+            fields[name] = {int(key): value for key, value in fields[name].items()}
+        return cls(**fields)
 
     def to_json(self) -> str:
         """Return the tally as one line."""
@@ -157,8 +184,29 @@ class Tally:
         self.rejections += other.rejections
         self.alone += other.alone
         self.probes += other.probes
+        self.standing.update(other.standing)
+        for number, counts in other.bins.items():
+            self.bins[number] = [sum(pair) for pair in zip(self.bins.get(number, [0, 0, 0]), counts, strict=True)]
+        for outage, moment in other.troubles.items():
+            self.troubles[outage] = max(moment, self.troubles.get(outage, moment))
         if other.states:
             self._see(other.states)
+
+    def note(self, plan: Plan, elapsed: float, end: int) -> None:
+        """Count how a call has ended: well, in an error, or in a rejection."""
+        counts = self.bins.setdefault(int(elapsed / BIN), [0, 0, 0])
+        counts[end] += 1
+        if end != WELL:
+            self.troubles[plan.last_outage(elapsed)] = elapsed
+
+    def waves(self) -> list[int]:
+        """Return how many probes came together, that is within half an open time of the first of them."""
+        found: list[list[float]] = []
+        for begin in sorted(begin for _, begin, _ in self.probes):
+            if not found or begin >= found[-1][0] + RESET_TIMEOUT / 2:
+                found.append([])
+            found[-1].append(begin)
+        return list(map(len, found))
 
     def periods(self) -> list[int]:
         """Return how many probes each half-open period had."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections import Counter
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, TextIO
 
-from pybreaker_ext.demo.plan import BACKOFF, FAIL_MAX, PROBES, RESET_TIMEOUT, SUCCESS_THRESHOLD
+from pybreaker_ext.demo.plan import BACKOFF, FAIL_MAX, OURS, PLAIN, PROBES, RESET_TIMEOUT, SUCCESS_THRESHOLD
 from pybreaker_ext.demo.verdict import problems
 from pybreaker_ext.machine import CLOSED, HALF_OPEN, OPEN
 
@@ -22,6 +24,15 @@ INTRODUCTION: Final = (
     "watch the circuit open, so that only single probes reach the sick backend, and close again "
     "soon after it is well."
 )
+
+COMPARISON: Final = (
+    "{workers} one backend, which falls sick and heals: first through pybreaker's breakers, "
+    "then through one shared circuit of pybreaker_ext. The outage is the same, and so are the "
+    "settings and the moments at which users want their calls."
+)
+
+#: What is said before a run: whose breakers it has, and with which settings.
+TITLES: Final = {PLAIN: "pybreaker {version}", OURS: "pybreaker_ext"}
 
 LEGEND: Final = (
     "Each line tells of half a second: calls that reached the backend, errors that users saw from "
@@ -82,24 +93,43 @@ class Screen:
         return f"\033[{colour}m{text}\033[0m" if colour and self._coloured else text
 
 
-def heading(screen: Screen, plan: Plan, seconds: float, workers: int, place: str) -> None:
-    """Say what one is about to see, and with which settings."""
+def introduction(screen: Screen, workers: int, *, compare: bool) -> None:
+    """Say what one is about to see."""
     processes = "One worker process calls" if workers == 1 else f"{workers} worker processes call"
-    screen.paragraph(INTRODUCTION.format(workers=processes))
+    screen.paragraph((COMPARISON if compare else INTRODUCTION).format(workers=processes))
     screen.line()
+    screen.paragraph(LEGEND)
+    screen.line()
+
+
+def heading(screen: Screen, plan: Plan, seconds: float, workers: int, place: str) -> None:
+    """Say with which settings one is about to see it."""
     entries = {
+        "library": TITLES[plan.library].format(version=version("pybreaker")),
         "backend": f"{plan.backend}, sick from {_outages(plan)}",
-        "circuit": f"{plan.name} in {place}",
-        "breaker": f"fail_max={FAIL_MAX}, reset_timeout={RESET_TIMEOUT}, success_threshold={SUCCESS_THRESHOLD}, "
-        f"half_open_max_calls={PROBES}, backoff=Backoff({BACKOFF.multiplier:g}, "
-        f"maximum={BACKOFF.maximum:g}, jitter={BACKOFF.jitter:g})",
+        "circuit": _circuit(plan, place),
+        "breaker": _settings(plan),
         "run": f"{seconds:g} seconds, about {workers / plan.pause:.0f} calls a second, seed {plan.seed}",
     }
     for name, text in entries.items():
         screen.paragraph(f"  {name:<8} {text}", indent=11)
     screen.line()
-    screen.paragraph(LEGEND)
-    screen.line()
+
+
+def _circuit(plan: Plan, place: str) -> str:
+    if plan.library == PLAIN and plan.url.startswith("sqlite:"):
+        return "one in each worker's memory, as pybreaker shares none in a file; --url redis://... lets it share one"
+    return f"{plan.name} in {place}"
+
+
+def _settings(plan: Plan) -> str:
+    common = f"fail_max={FAIL_MAX}, reset_timeout={RESET_TIMEOUT}, success_threshold={SUCCESS_THRESHOLD}"
+    if plan.compared:
+        return common
+    return (
+        f"{common}, half_open_max_calls={PROBES}, backoff=Backoff({BACKOFF.multiplier:g}, "
+        f"maximum={BACKOFF.maximum:g}, jitter={BACKOFF.jitter:g})"
+    )
 
 
 def _outages(plan: Plan) -> str:
@@ -129,7 +159,7 @@ class Timeline:
         news = [str(count - told) if count > told else "." for count, told in zip(now, self._told, strict=True)]
         self._told = now
         backend = "healthy" if self._plan.outage(elapsed) is None else "sick"
-        path = self._path(tally)
+        path = self._path(tally) if self._plan.library == OURS else self._standing(tally)
         texts = (f"{elapsed:.1f} s", backend, path, *news)
         words = ("", backend, self._state, "", "", "", "")
         cells = (
@@ -137,6 +167,12 @@ class Timeline:
             for text, align, word in zip(texts, COLUMNS.values(), words, strict=True)
         )
         self._screen.line("  ".join(cells))
+
+    def _standing(self, tally: Tally) -> str:
+        """Return in which state how many workers are."""
+        counts = Counter(tally.standing.values())
+        self._state = next((state for state in (OPEN, HALF_OPEN) if counts[state]), CLOSED)
+        return ", ".join(f"{counts[state]} {state}" for state in (OPEN, HALF_OPEN, CLOSED) if counts[state])
 
     def _path(self, tally: Tally) -> str:
         """Return the states that the circuit went through since the last line, the present one last."""
@@ -172,7 +208,7 @@ def summary(screen: Screen, result: Result) -> bool:
     for name, figure in figures.items():
         screen.paragraph(f"  {name:<37} {figure}", indent=40)
     screen.line()
-    return _verdict(screen, result)
+    return verdict(screen, result)
 
 
 def _time_to_close(result: Result, outage: int) -> str:
@@ -182,7 +218,8 @@ def _time_to_close(result: Result, outage: int) -> str:
     return "not in this run" if seconds is None else f"{seconds:.1f} s"
 
 
-def _verdict(screen: Screen, result: Result) -> bool:
+def verdict(screen: Screen, result: Result) -> bool:
+    """Print what was wrong with a run, or that nothing was, and return which."""
     found = list(problems(result))
     for problem in found:
         screen.paragraph(f"{screen.paint('FAILED', 'FAILED')}: {problem}", indent=8)

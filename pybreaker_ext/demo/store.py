@@ -6,20 +6,21 @@ import contextlib
 import logging
 import secrets
 import tempfile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from redis.exceptions import RedisError
 
-from pybreaker_ext.demo.plan import breaker_on
+from pybreaker_ext.demo.plain import tagged
+from pybreaker_ext.demo.plan import OURS, breaker_on
+from pybreaker_ext.machine import CLOSED
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.redis_urls import redis_client, without_password
+from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage
 from pybreaker_ext.storage.urls import from_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pybreaker_ext.breaker import CircuitBreaker
+    from collections.abc import Callable, Iterator
 
 #: Exit codes. 130 is what shells give for Ctrl-C; 2 is what argparse gives for bad arguments.
 GOOD: Final = 0
@@ -47,25 +48,45 @@ def place(url: str | None) -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def circuit(url: str) -> Iterator[CircuitBreaker]:
-    """Give a breaker for a new circuit, whose keys are removed afterwards if it is in Redis."""
+def circuit(url: str, library: str) -> Iterator[tuple[str, Callable[[], str | None]]]:
+    """Give the name of a new circuit, and what tells its state; its keys are removed afterwards if it is in Redis."""
     name = f"demo-{secrets.token_hex(4)}"
-    storage = from_url(url, name)
+    in_redis = not url.startswith("sqlite:")
     # The summary says when the store was away; the log would say it in the midst of the timeline.
     logging.getLogger("pybreaker_ext").addHandler(logging.NullHandler())
-    breaker = breaker_on(storage, name)
-    in_redis = isinstance(storage, CircuitRedisStorage)
+    storage: Any = from_url(url, name)
     if in_redis:
         _knock(url)
-    if not breaker.snapshot().shared:
-        reason = "it refuses the breaker's script" if in_redis else "is its directory there, and writable?"
-        message = f"can't use {without_password(url)}: {reason}"
-        raise DemoError(message, UNUSABLE)
     try:
-        yield breaker
+        yield name, _state_of_ours(url, storage, name) if library == OURS else _no_state
     finally:
         if in_redis:
-            _remove_keys(url, name)
+            remove(url, storage)
+            remove(url, CircuitRedisStorage(CLOSED, redis_client(url), tagged(name)))
+
+
+def _state_of_ours(url: str, storage: Any, name: str) -> Callable[[], str | None]:
+    """Return what tells the state; None while the store is away.
+
+    Raises:
+        DemoError: It is away already.
+    """
+    breaker = breaker_on(storage, name)
+
+    def state() -> str | None:
+        look = breaker.snapshot()
+        return look.state if look.shared else None
+
+    if state() is None:
+        in_file = isinstance(storage, CircuitSQLiteStorage)
+        reason = "is its directory there, and writable?" if in_file else "it refuses the breaker's script"
+        message = f"can't use {without_password(url)}: {reason}"
+        raise DemoError(message, UNUSABLE)
+    return state
+
+
+def _no_state() -> None:
+    """Tell nothing: each worker has a circuit of its own, or its own look at one."""
 
 
 def _knock(url: str) -> None:
@@ -76,10 +97,9 @@ def _knock(url: str) -> None:
         raise DemoError(message, UNUSABLE) from error
 
 
-def _remove_keys(url: str, name: str) -> None:
-    """Remove the keys that the storage's documentation names."""
-    names = ("state", "fail_counter", "success_counter", "opened_at", "ext", "history")
-    keys = [f"{name}:pybreaker:{key}" for key in names]
+def remove(url: str, storage: CircuitRedisStorage) -> None:
+    """Remove a circuit's keys."""
+    client = redis_client(url)
     with contextlib.suppress(RedisError, OSError):  # away for good: then so are the keys, or nobody can
-        redis_client(url).delete(*keys)
-    redis_client(url).close()
+        client.delete(*storage.keys)
+    client.close()

@@ -9,6 +9,7 @@ ready, and then tallies as JSON.
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.client
 import logging
 import os
@@ -19,12 +20,16 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Final
 
-from pybreaker_ext.demo.plan import PATIENCE, Plan, Tally, breaker_on
-from pybreaker_ext.errors import CircuitBreakerError
+import pybreaker
+
+from pybreaker_ext.demo.plain import Plain
+from pybreaker_ext.demo.plan import BACKOFF, ERROR, PATIENCE, PLAIN, REJECTION, WELL, Plan, Tally, breaker_on
 from pybreaker_ext.machine import ADMITTED, HALF_OPEN
 from pybreaker_ext.storage.urls import from_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybreaker_ext.machine import Decision, Event, Policy
     from pybreaker_ext.storage import Storage
 
@@ -80,23 +85,54 @@ class WatchedStorage:
             self.tally.states.append((generation, state, time.monotonic()))
 
 
-class Worker:
-    """Makes calls at times of its own, whatever became of the ones before."""
+class Ours:
+    """The shared circuit, through our own breaker."""
 
     def __init__(self, plan: Plan, number: int) -> None:
-        self._plan = plan
+        del number  # the circuit is one for all
         self._storage = WatchedStorage(from_url(plan.url, plan.name))
-        self._breaker = breaker_on(self._storage, plan.name)
-        self._luck = random.Random(f"{plan.seed}/{number}")  # noqa: S311  chance here is no cryptography
-        # Without the proxies of the environment, which can't reach this loopback port.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._breaker = breaker_on(self._storage, plan.name, None if plan.compared else BACKOFF)
+
+    @property
+    def tally(self) -> Tally:
+        """What is being counted."""
+        return self._storage.tally
+
+    def take_tally(self) -> Tally:
+        """Return what was counted since this was last called."""
+        return self._storage.take_tally()
+
+    def take_period(self) -> int:
+        """Return the number of the half-open period in which the present call is a probe; else 0."""
+        return self._storage.take_period()
+
+    def call(self, func: Callable[[], None]) -> None:
+        """Call through the breaker."""
+        self._breaker.call(func)
 
     def warm_up(self) -> None:
         """Connect to the store."""
         self._breaker.snapshot()
 
+
+class Worker:
+    """Makes calls at times of its own, whatever became of the ones before."""
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self._plan = plan
+        self._side: Ours | Plain = (Plain if plan.library == PLAIN else Ours)(plan, number)
+        self._luck = random.Random(f"{plan.seed}/{number}")  # noqa: S311  chance here is no cryptography
+        self._start = 0.0
+        # Without the proxies of the environment, which can't reach this loopback port.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def warm_up(self) -> None:
+        """Connect to the store."""
+        self._side.warm_up()
+
     def work(self, start: float) -> None:
         """Call and report until the parent says stop."""
+        self._start = start
         next_call = start + self._luck.uniform(0, self._plan.pause)
         next_report = start
         while not _stopped(min(next_call, next_report)):
@@ -110,24 +146,28 @@ class Worker:
         self._report()
 
     def _attempt(self, elapsed: float) -> None:
-        tally = self._storage.tally
+        tally = self._side.tally
         tally.attempts += 1
         tally.sick_attempts += self._plan.outage(elapsed) is not None
+        end = WELL
         try:
-            self._breaker.call(self._fetch)
-        except CircuitBreakerError:
+            self._side.call(self._fetch)
+        except pybreaker.CircuitBreakerError:
             tally.rejections += 1
+            end = REJECTION
         except (OSError, http.client.HTTPException):
             tally.errors += 1
+            end = ERROR
+        self._side.tally.note(self._plan, time.monotonic() - self._start, end)
 
     def _fetch(self) -> None:
         begin = time.monotonic()
-        period = self._storage.take_period()
+        period = self._side.take_period()
         try:
             self._get()
         finally:
             if period:
-                self._storage.tally.probes.append((period, begin, time.monotonic()))
+                self._side.tally.probes.append((period, begin, time.monotonic()))
 
     def _get(self) -> None:
         try:
@@ -138,7 +178,7 @@ class Worker:
             raise
 
     def _report(self) -> None:
-        tally = self._storage.take_tally()
+        tally = self._side.take_tally()
         if tally != Tally():
             _send(tally.to_json())
 
@@ -168,6 +208,7 @@ def main() -> None:
         start = parent.readline()
     if start:
         worker.work(float(start))
+    gc.freeze()  # or the last collection would take its time where many workers end at once
 
 
 if __name__ == "__main__":

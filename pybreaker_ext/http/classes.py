@@ -20,31 +20,36 @@ _HTTPX: Final = (
 #: Of a package: the classes of failures, and those of the caller's mistakes.
 _CLASSES: Final[dict[str, tuple[str, str]]] = {
     "aiohttp": (
-        "ClientConnectionError ClientPayloadError HttpProcessingError ServerTimeoutError",
+        """ClientConnectionError ClientPayloadError ContentTypeError HttpProcessingError
+        InvalidUrlRedirectClientError NonHttpUrlRedirectClientError ServerTimeoutError""",
         "InvalidURL NonHttpUrlClientError",
     ),
     "anthropic": ("APIError APIConnectionError", "APIWebhookValidationError"),
     "anyio": ("BrokenResourceError", ""),
     "asyncio": ("IncompleteReadError", ""),
     "botocore": (
-        "ConnectionError HTTPClientError EventStreamError IncompleteReadError",
-        "ParamValidationError NoCredentialsError PartialCredentialsError",
+        "ConnectionError HTTPClientError EventStreamError IncompleteReadError ResponseParserError",
+        """InvalidRegionError NoAuthTokenError NoCredentialsError NoRegionError ParamValidationError
+        PartialCredentialsError ProfileNotFound UnauthorizedSSOTokenError""",
     ),
-    "builtins": ("ConnectionError TimeoutError", ""),
-    "google": ("TransportError NoResponseError", ""),
+    "builtins": ("ConnectionError TimeoutError", "UnicodeEncodeError"),
+    "google": ("TransportError NoResponseError UnknownApiResponseError", ""),
     "h11": ("RemoteProtocolError", "LocalProtocolError"),
     "http": ("BadStatusLine IncompleteRead LineTooLong", "InvalidURL"),
     "httpcore": _HTTPX,
     "httpcore2": _HTTPX,
     "httpx": _HTTPX,
     "httpx2": _HTTPX,
+    "json": ("JSONDecodeError", ""),
     "litellm": ("Timeout", "BudgetExceededError"),
-    "mistralai": ("NoResponseError ResponseValidationError", ""),
+    "mistralai": ("MistralError NoResponseError", ""),
     "openai": ("APIError APIConnectionError", "ContentFilterFinishReasonError LengthFinishReasonError"),
+    "pybreaker_ext": ("IncompleteStreamError", ""),
     "requests": (
-        "ConnectionError Timeout ChunkedEncodingError ContentDecodingError RetryError",
-        "InvalidHeader InvalidSchema InvalidURL MissingSchema URLRequired",
+        "ConnectionError Timeout ChunkedEncodingError ContentDecodingError JSONDecodeError",
+        "InvalidHeader InvalidJSONError InvalidSchema InvalidURL MissingSchema URLRequired",
     ),
+    "simplejson": ("JSONDecodeError", ""),
     "socket": ("gaierror herror", ""),
     "ssl": ("SSLError", ""),
     "tornado": ("HTTPStreamClosedError HTTPTimeoutError StreamClosedError", ""),
@@ -61,7 +66,9 @@ _KINDS: Final = {
     for name in listed.split()
 }
 #: Whose errors are about the request at hand, and so is what they were raised in the handling of.
-_CLIENTS: Final = frozenset(_CLASSES) - {"asyncio", "builtins", "socket"} | {"cohere"}
+_CLIENTS: Final = frozenset(_CLASSES) - {"asyncio", "builtins", "json", "pybreaker_ext", "simplejson", "socket"} | {
+    "cohere"
+}
 
 
 def root_of(cls: type) -> str:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from pybreaker_ext.http.classes import is_clients, root_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-#: Errors that are looked at in a chain of causes.
+#: Errors that are looked at on the way from one to what it comes from.
 MAX_LINKS: Final = 10
+#: Ways that are followed through groups of errors.
+MAX_PATHS: Final = 100
 #: Headers that are looked at in a response.
 MAX_HEADERS: Final = 1_000
 
@@ -33,14 +35,13 @@ def read(carrier: object, name: str) -> Any:
         return None
 
 
-def links(carrier: object) -> Iterator[Any]:
-    """Yield an error, then what it comes from, the nearest first; of a response only itself."""
-    seen: set[int] = set()
-    link: Any = carrier
-    while link is not None and id(link) not in seen and len(seen) < MAX_LINKS:
-        seen.add(id(link))
-        yield link
-        link = _origin(link)
+def paths(carrier: object) -> Iterator[Sequence[Any]]:
+    """Yield the ways from an error to what it comes from, the nearest first; of a response only itself.
+
+    There is one way, but one for each of its errors through an exception group. What goes in a circle
+    is followed for as long as the rest.
+    """
+    return islice(_paths(carrier, ()), MAX_PATHS)
 
 
 def status(link: object) -> int | None:
@@ -82,18 +83,29 @@ def is_error(link: object) -> bool:
     return issubclass(type(link), BaseException)
 
 
-def _origin(link: object) -> Any:
-    """Return the error that another one comes from.
+def _paths(link: Any, behind: tuple[Any, ...]) -> Iterator[Sequence[Any]]:
+    path = (*behind, link)
+    further = [] if len(path) == MAX_LINKS else _origins(link)
+    if not further:
+        yield path
+    for found in further:
+        yield from _paths(found, path)
+
+
+def _origins(link: object) -> list[Any]:
+    """Return the errors that a group is made of, or else the error that another one comes from.
 
     What was merely being handled when an error of somebody else's was raised may be about another
     backend; clients' own errors leave out the `from`.
     """
     if not is_error(link):
-        return None
+        return []
+    if issubclass(type(link), BaseExceptionGroup):
+        return list(islice(read(link, "exceptions"), MAX_PATHS))
     names = ["reason", "__cause__"]  # urllib3 and urllib have a reason, which may be an error
     if is_clients(type(link)) and not read(link, "__suppress_context__"):
         names.append("__context__")
-    return next((found for found in (read(link, name) for name in names) if is_error(found)), None)
+    return [found for found in (read(link, name) for name in names) if is_error(found)][:1]
 
 
 def _response(link: object) -> Any:

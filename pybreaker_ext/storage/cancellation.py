@@ -76,6 +76,7 @@ def in_loop() -> bool:
 async def finished() -> None:
     """Wait until the running loop's commands are done; called before its connections are closed."""
     loop = asyncio.get_running_loop()
+    await asyncio.sleep(0)  # the loop closes all its generators at once, and streams among them report that
     mine = [task for task in _running if task.get_loop() is loop]
     if mine:
         await asyncio.wait(mine, timeout=ENDING_TIME)

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 import redis.asyncio as aio
 from redis import sentinel
-from redis.asyncio import cluster as aio_cluster
 from redis.asyncio import sentinel as aio_sentinel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
 from redis.retry import Retry
 
-from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage import pools
+from pybreaker_ext.storage.cluster import Cluster, DeferredCluster, node, node_async
 from pybreaker_ext.storage.packer import packer_for
+from pybreaker_ext.storage.sentinels import AsyncSentinels, Sentinels
+from pybreaker_ext.storage.turns import longest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,15 +65,14 @@ def own_client(given: Any) -> Any:
     double) is returned as it is.
     """
     if isinstance(given, DeferredCluster):
-        return given.client()
+        return Cluster(given.nodes, given.settings, node, timeout=longest(given.settings))
     if not _is_redis_pys_own(given):
         return given
     if isinstance(given, redis.RedisCluster):
-        settings = {**_copied(given.nodes_manager.connection_kwargs, leave=("host", "port")), **_cluster_wide(given)}
-        return redis.RedisCluster(startup_nodes=_nodes(given, ClusterNode), retry=_retry(), **settings)
+        return _cluster(given, node, _accepted(redis.Redis, _cluster_settings(given)))
     pool: Any = getattr(given, "connection_pool", None)
     if type(pool) is sentinel.SentinelConnectionPool:
-        manager = _sentinels(pool.sentinel_manager, sentinel.Sentinel, _retry())
+        manager = _sentinels(pool.sentinel_manager)
         settings = {**_copied(pool.connection_kwargs), **_sentinel_settings(pool), "retry": _retry()}
         settings.update(packer_for(settings))
         return redis.Redis.from_pool(type(pool)(pool.service_name, manager, **settings))
@@ -83,7 +83,7 @@ def own_client(given: Any) -> Any:
     return given
 
 
-async def own_async_client(given: Any, given_async: Any = None) -> Any:
+def own_async_client(given: Any, given_async: Any = None) -> Any:
     """Return an asyncio client with the settings of the asyncio client, or else of the other one.
 
     An asyncio client whose settings can't be read is returned as it is. None: there is none, and
@@ -91,11 +91,11 @@ async def own_async_client(given: Any, given_async: Any = None) -> Any:
     """
     source = given if given_async is None else given_async
     if isinstance(source, DeferredCluster):
-        return await _deferred_async_cluster(source)
+        return Cluster(source.nodes, _for_pools(source.settings), node_async, timeout=longest(source.settings))
     if not _is_redis_pys_own(source):
         return given_async
     if isinstance(source, (redis.RedisCluster, aio.RedisCluster)):
-        return await _initialized(_async_cluster(source))
+        return _cluster(source, node_async, _for_pools(_cluster_settings(source)))
     pool: Any = getattr(source, "connection_pool", None)
     if type(pool) in (sentinel.SentinelConnectionPool, aio_sentinel.SentinelConnectionPool):
         return _async_sentinel(pool)
@@ -103,8 +103,8 @@ async def own_async_client(given: Any, given_async: Any = None) -> Any:
     connection_class = _async_connection(pool) if type(pool) in known else None
     if connection_class is None or pool.connection_kwargs.get("redis_connect_func"):
         return given_async
-    settings = _accepted(connection_class, _copied(pool.connection_kwargs))
-    own = aio.ConnectionPool(
+    settings = _in_both_colours(connection_class, _copied(pool.connection_kwargs))
+    own = pools.AsyncPool(
         max_connections=min(pool.max_connections, ASYNC_CONNECTIONS),
         connection_class=connection_class,
         retry=_async_retry(),
@@ -126,55 +126,41 @@ def _async_connection(pool: Any) -> type | None:
     return _ASYNC_CONNECTIONS_OF.get(pool.connection_class)
 
 
-def _async_cluster(source: Any) -> Any:
-    settings = _accepted(aio.RedisCluster, _copied(_cluster_settings(source), leave=("host", "port")))
-    settings.update(_cluster_wide(source))
-    if isinstance(source, redis.RedisCluster) and source.nodes_manager.connection_kwargs.get("ssl"):
-        settings["ssl"] = True
-    return aio.RedisCluster(startup_nodes=_nodes(source, aio_cluster.ClusterNode), retry=_async_retry(), **settings)
-
-
-async def _deferred_async_cluster(source: DeferredCluster) -> Any:
-    nodes = [aio_cluster.ClusterNode(*await source.reachable_async())]
-    settings = _accepted(aio.RedisCluster, source.settings)
-    return await _initialized(aio.RedisCluster(startup_nodes=nodes, retry=_async_retry(), **settings))
-
-
-async def _initialized(cluster: Any) -> Any:
-    """Return the client when it knows its nodes: callers that come before that would each wait for it in turn."""
-    return await cluster.initialize()
+def _cluster(source: Any, make: Any, settings: dict[str, Any]) -> Cluster:
+    """Return our own way to a user's cluster, with the user's time-outs for each node."""
+    manager = source.nodes_manager
+    nodes = [(node.host, int(node.port)) for node in manager.startup_nodes.values()]
+    return Cluster(nodes, settings, make, remap=getattr(manager, "address_remap", None))
 
 
 def _cluster_settings(source: Any) -> dict[str, Any]:
-    if isinstance(source, aio.RedisCluster):
-        found: dict[str, Any] = dict(source.connection_kwargs)
-        found["ssl"] = found.pop("connection_class", None) is aio.SSLConnection
-        return found
-    return dict(source.nodes_manager.connection_kwargs)
+    """Return the settings of a cluster's nodes as a client of one server takes them."""
+    found = source.connection_kwargs if isinstance(source, aio.RedisCluster) else source.nodes_manager.connection_kwargs
+    settings = _copied(found, leave=("host", "port"))
+    if issubclass(settings.pop("connection_class", object), (redis.SSLConnection, aio.SSLConnection)):
+        settings["ssl"] = True
+    return settings
 
 
-def _cluster_wide(source: Any) -> dict[str, Any]:
-    """Return what a cluster's client keeps for itself, as redis-py 5 to 8 calls it."""
-    manager, found = source.nodes_manager, {}
-    for name in ("address_remap", "require_full_coverage", "dynamic_startup_nodes"):
-        for holder, attribute in ((manager, name), (manager, f"_{name}"), (source, name)):
-            value = getattr(holder, attribute, None)
-            if value is not None:
-                found[name] = value
-                break
-    return found
+def _for_pools(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an asyncio pool of connections to a server with these."""
+    kind = aio.SSLConnection if settings.get("ssl") else aio.Connection
+    found = _in_both_colours(kind, settings)
+    found.pop("redis_connect_func", None)  # it reads answers, and a thread's doesn't await them
+    most = min(settings.get("max_connections") or ASYNC_CONNECTIONS, ASYNC_CONNECTIONS)
+    return {**found, "connection_class": kind, "max_connections": most}
 
 
 def _async_sentinel(pool: Any) -> Any:
-    manager = _sentinels(pool.sentinel_manager, aio_sentinel.Sentinel, _async_retry())
+    manager = _async_sentinels(pool.sentinel_manager)
     connection_class = _async_connection(pool)
     settings = {
-        **_accepted(aio.Connection, _copied(pool.connection_kwargs)),
+        **_in_both_colours(aio.Connection, _copied(pool.connection_kwargs)),
         **_sentinel_settings(pool),
         "connection_class": connection_class,
         "retry": _async_retry(),
     }
-    own = aio_sentinel.SentinelConnectionPool(pool.service_name, manager, **settings)  # type: ignore[no-untyped-call]
+    own = pools.AsyncSentinelPool(pool.service_name, manager, **settings)  # type: ignore[no-untyped-call]
     return aio.Redis.from_pool(own)
 
 
@@ -187,31 +173,49 @@ def _sentinel_settings(pool: Any) -> dict[str, Any]:
     }
 
 
-def _sentinels(manager: Any, kind: Any, retry: Any) -> Any:
-    """Return the sentinels' addresses and settings as another manager, which doesn't retry either."""
+def _sentinels(manager: Any) -> Any:
+    """Return another one who asks the same sentinels, and doesn't retry either."""
+    asked = _asked(manager, _retry())
+    if isinstance(manager, Sentinels):
+        return Sentinels(**asked, **_copied(manager.connection_kwargs), retry=_retry())
+    return sentinel.Sentinel(**asked)  # type: ignore[no-untyped-call]
+
+
+def _async_sentinels(manager: Any) -> Any:
+    """Return one for asyncio who asks the same sentinels, and doesn't retry either."""
+    asked = _asked(manager, _async_retry())
+    if isinstance(manager, Sentinels):
+        return AsyncSentinels(
+            **asked, **_in_both_colours(aio.Redis, _copied(manager.connection_kwargs)), retry=_async_retry()
+        )
+    return aio_sentinel.Sentinel(**asked)  # type: ignore[no-untyped-call]
+
+
+def _asked(manager: Any, retry: Any) -> dict[str, Any]:
+    """Return whom somebody asks for a primary, and how."""
     addresses = [client.connection_pool.connection_kwargs for client in manager.sentinels]
-    return kind(
-        [(address["host"], address["port"]) for address in addresses],
-        min_other_sentinels=manager.min_other_sentinels,
-        sentinel_kwargs={**manager.sentinel_kwargs, "retry": retry},
-        force_master_ip=manager._force_master_ip,  # noqa: SLF001  there is no other way to it
-    )
-
-
-def _nodes(cluster: Any, kind: Any) -> list[Any]:
-    known: Iterable[Any] = cluster.nodes_manager.startup_nodes.values()
-    return [kind(node.host, node.port) for node in known]
+    return {
+        "sentinels": [(address["host"], address["port"]) for address in addresses],
+        "min_other_sentinels": manager.min_other_sentinels,
+        "sentinel_kwargs": {**manager.sentinel_kwargs, "retry": retry},
+        "force_master_ip": manager._force_master_ip,  # noqa: SLF001  there is no other way to it
+    }
 
 
 def _copied(settings: dict[str, Any], leave: Iterable[str] = ()) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in _NOT_COPIED and name not in leave}
 
 
-def _accepted(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
+def _in_both_colours(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that a class of redis.asyncio takes, too."""
+    return {name: value for name, value in _accepted(kind, settings).items() if name not in _SYNC_ONLY}
+
+
+def _accepted(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that a class takes."""
     parents = [parent for parent in kind.__mro__ if parent is not object]
     names = {name for parent in parents for name in inspect.signature(parent).parameters}
-    return {name: value for name, value in settings.items() if name in names and name not in _SYNC_ONLY}
+    return {name: value for name, value in settings.items() if name in names}
 
 
 def _retry() -> Retry:

@@ -1,103 +1,278 @@
-"""A Redis Cluster that a URL tells of: redis-py's client for threads would look for it when it is made."""
+"""The nodes of a Redis Cluster: which of them has a circuit's keys.
+
+redis-py's own clients for clusters walk through the nodes with the whole time-out for each, and want an
+answer of one certain primary before they can be used. So one silent node would cost a call more than
+one time-out, and perhaps every circuit its store. Here a node is asked where the slots are, and then the
+circuit's own node is all that matters.
+"""
 
 from __future__ import annotations
 
-import random
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from redis import Redis, RedisCluster
+from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import AskError, MaxConnectionsError, MovedError, RedisError, SlotNotCoveredError, TryAgainError
 from redis.retry import Retry
 
+from pybreaker_ext.errors import StoreBusyError
+from pybreaker_ext.storage.packer import packer_for
+from pybreaker_ext.storage.pools import AsyncPool
+from pybreaker_ext.storage.script import evaluate, evaluate_async
+from pybreaker_ext.storage.slots import Address, SlotMap, heard
+from pybreaker_ext.storage.turns import Turns, check_answers, check_answers_async, longest, part_of
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-#: The settings, in seconds, of which each node or sentinel has its share while a server is looked for.
-TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
+    Alone = Callable[[], AbstractContextManager[None]]
+    AloneAsync = Callable[[], AbstractAsyncContextManager[None]]
 
-#: A share is a fifth, or less if there are more of them.
-FEWEST_SHARES: Final = 5
-
-
-def shares(settings: Mapping[str, Any], number: int) -> dict[str, float]:
-    """Return each one's share of the time-outs: all of them together must not cost more than one server."""
-    return {timeout: settings[timeout] / max(FEWEST_SHARES, number) for timeout in TIMEOUTS}
+#: Nodes to which a command is sent, each because the one before says that the slot has moved there.
+MOST_MOVES: Final = 3
+DISAGREE: Final = "the cluster's nodes disagree on where a slot is"
 
 
 class DeferredCluster:
-    """Stands for a `redis.RedisCluster` until somebody needs one. Making it does no I/O.
+    """Stands for a `redis.RedisCluster` that a URL tells of. Making it does no I/O.
 
     Args:
         nodes: Host and port of some of the cluster's nodes, at least one.
-        settings: What redis-py's clients for clusters take, `socket_timeout` and
-            `socket_connect_timeout` (seconds) among it.
+        settings: What `redis.Redis` takes, `socket_timeout` and `socket_connect_timeout` (seconds)
+            among it.
     """
 
-    def __init__(self, nodes: Sequence[tuple[str, int]], settings: Mapping[str, Any]) -> None:
+    def __init__(self, nodes: Sequence[Address], settings: Mapping[str, Any]) -> None:
         self.nodes = tuple(nodes)
         self.settings = dict(settings)
-        #: The one that answered last.
-        self._known: tuple[str, int] | None = None
-
-    def client(self) -> RedisCluster:
-        """Return a new client that never repeats a command.
-
-        Raises:
-            RedisError: No node answers, or they are no cluster.
-        """
-        host, port = self.reachable()
-        nodes = [ClusterNode(host, port)]  # type: ignore[no-untyped-call]
-        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **self.settings)
-
-    def reachable(self) -> tuple[str, int]:
-        """Return a node that is one of a cluster's; if none answers, all of them together cost one time-out.
-
-        Raises:
-            RedisError: There is none.
-        """
-        settings = {**self.settings, **shares(self.settings, len(self.nodes)), "retry": Retry(NoBackoff(), 0)}
-        failed: RedisError = RedisConnectionError("no nodes")
-        for host, port in self._in_turn():
-            try:
-                with Redis(host, port, **settings) as node:
-                    node.execute_command("CLUSTER INFO")
-            except RedisError as error:
-                failed = error
-            else:
-                self._known = (host, port)
-                return host, port
-        raise failed
-
-    async def reachable_async(self) -> tuple[str, int]:
-        """Return a node that is one of a cluster's; if none answers, all of them together cost one time-out.
-
-        Raises:
-            RedisError: There is none.
-        """
-        settings = {**self.settings, **shares(self.settings, len(self.nodes)), "retry": AsyncRetry(NoBackoff(), 0)}
-        failed: RedisError = RedisConnectionError("no nodes")
-        for host, port in self._in_turn():
-            try:
-                async with AsyncRedis(host=host, port=port, **settings) as node:
-                    await node.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
-            except RedisError as error:
-                failed = error
-            else:
-                self._known = (host, port)
-                return host, port
-        raise failed
-
-    def _in_turn(self) -> list[tuple[str, int]]:
-        """Return the nodes in the order in which they are asked: not the same first one from everywhere."""
-        return sorted(random.sample(self.nodes, len(self.nodes)), key=lambda node: node != self._known)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what a client has: `pybreaker.CircuitRedisStorage` writes by it."""
-        if name.startswith("__"):
+        """Return a client's command, whose first argument is a key: `pybreaker.CircuitRedisStorage` writes by it."""
+        if name.startswith("__") or not hasattr(Redis, name):
             raise AttributeError(name)
-        return getattr(self.client(), name)
+
+        def command(key: str, *values: Any) -> Any:
+            cluster = Cluster(self.nodes, self.settings, node, timeout=longest(self.settings))
+            try:
+                return getattr(cluster.client(cluster.find(key.encode())), name)(key, *values)
+            finally:
+                cluster.close()
+
+        return command
+
+
+class Cluster:
+    """Our own way to a cluster's nodes, for threads or for one event loop.
+
+    Args:
+        nodes: Host and port of some of the nodes, at least one.
+        settings: Those of the clients.
+        make: Returns a new client of one node: `node` or `node_async`.
+        timeout: Seconds that one attempt may wait in vain; None: whatever the clients may.
+        remap: Returns where a node is reached.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Address],
+        settings: Mapping[str, Any],
+        make: Callable[[Address, Mapping[str, Any]], Any],
+        *,
+        timeout: float | None = None,
+        remap: Callable[[Address], Address] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._make = make
+        self._remap = remap
+        self._turns = Turns(nodes, timeout)
+        #: One for each node that was ever used; they connect again by themselves.
+        self._clients: dict[Address, Any] = {}
+        self._map: SlotMap | None = None
+
+    def run(self, alone: Alone, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
+        """Run a Lua program on the node that has the keys.
+
+        `alone()` lets one caller at a time look for nodes.
+
+        Raises:
+            StoreBusyError: The keys are being moved to another node.
+            Exception: Whatever redis-py raises; the nodes are looked for anew next time.
+        """
+        for _ in range(MOST_MOVES):
+            address = self._found(keys[0])
+            if address is None:
+                with alone():
+                    address = self._found(keys[0]) or self.find(keys[0])
+            try:
+                return evaluate(self.client(address), program, keys, arguments)
+            except MovedError as error:  # nothing has run
+                self._note_move(address, error)
+            except (AskError, TryAgainError) as error:
+                raise StoreBusyError from error
+            except MaxConnectionsError:
+                raise
+            except Exception:
+                self._forget(address)
+                raise
+        self._map = None
+        raise RedisError(DISAGREE)
+
+    async def run_async(
+        self, alone: AloneAsync, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]
+    ) -> Any:
+        """Run a Lua program on the node that has the keys.
+
+        `alone()` lets one caller at a time look for nodes.
+
+        Raises:
+            StoreBusyError: The keys are being moved to another node.
+            Exception: Whatever redis-py raises; the nodes are looked for anew next time.
+        """
+        for _ in range(MOST_MOVES):
+            address = self._found(keys[0])
+            if address is None:
+                async with alone():
+                    address = self._found(keys[0]) or await self.find_async(keys[0])
+            try:
+                return await evaluate_async(self.client(address), program, keys, arguments)
+            except MovedError as error:  # nothing has run
+                self._note_move(address, error)
+            except (AskError, TryAgainError) as error:
+                raise StoreBusyError from error
+            except MaxConnectionsError:
+                raise
+            except Exception:
+                await self._forget_async(address)
+                raise
+        self._map = None
+        raise RedisError(DISAGREE)
+
+    def find(self, key: bytes) -> Address:
+        """Return the node that has a key; if some are silent, it is known to answer.
+
+        Raises:
+            RedisError: No node answers, the one that has the key doesn't, or none has it.
+        """
+        known = self._map
+        if known is None:
+            (asked, slots), left = self._turns.ask(self._slots)
+            known = self._learn(asked, slots, left)
+        address = self._owner(known, key)
+        if known.owner_alive(key) is None:
+            try:
+                with self._make(address, part_of(self._settings, known.left)) as client:
+                    check_answers(client)
+            except Exception:
+                self._forget(address)
+                raise
+            known.alive.add(address)
+        return address
+
+    async def find_async(self, key: bytes) -> Address:
+        """Return the node that has a key; if some are silent, it is known to answer.
+
+        Raises:
+            RedisError: No node answers, the one that has the key doesn't, or none has it.
+        """
+        known = self._map
+        if known is None:
+            (asked, slots), left = await self._turns.ask_async(self._slots_async)
+            known = self._learn(asked, slots, left)
+        address = self._owner(known, key)
+        if known.owner_alive(key) is None:
+            try:
+                async with self._make(address, part_of(self._settings, known.left)) as client:
+                    await check_answers_async(client)
+            except Exception:
+                await self._forget_async(address)
+                raise
+            known.alive.add(address)
+        return address
+
+    def client(self, address: Address) -> Any:
+        """Return the client of one node."""
+        client = self._clients.get(address)
+        if client is None:
+            client = self._clients.setdefault(address, self._make(address, self._settings))
+        return client
+
+    @property
+    def clients(self) -> list[Any]:
+        """The clients of all nodes that were used."""
+        return list(self._clients.values())
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in self.clients:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for client in self.clients:
+            await client.aclose()
+
+    def _slots(self, address: Address, part: float) -> tuple[Address, list[Any]]:
+        """Ask one node where the slots are."""
+        with self._make(address, part_of(self._settings, part)) as client:
+            return address, heard(client.execute_command("CLUSTER SLOTS"))
+
+    async def _slots_async(self, address: Address, part: float) -> tuple[Address, list[Any]]:
+        """Ask one node where the slots are."""
+        async with self._make(address, part_of(self._settings, part)) as client:
+            return address, heard(await client.execute_command("CLUSTER SLOTS"))
+
+    def _owner(self, known: SlotMap, key: bytes) -> Address:
+        try:
+            return known.owner(key)
+        except SlotNotCoveredError:
+            self._map = None
+            raise
+
+    def _found(self, key: bytes) -> Address | None:
+        """Return the node that has a key; None: it has to be looked for."""
+        known = self._map
+        return known.owner_alive(key) if known is not None else None
+
+    def _learn(self, asked: Address, slots: list[Any], left: float) -> SlotMap:
+        """Go on by what a node has said; the others that it knows can be asked, too."""
+        self._map = SlotMap(slots, asked, left, self._remap)
+        self._turns.know(self._map.nodes)
+        return self._map
+
+    def _note_move(self, asked: Address, error: MovedError) -> None:
+        known = self._map
+        if known is not None:
+            known.move(error.slot_id, error.host, error.port, asked)
+
+    def _forget(self, address: Address) -> None:
+        """After a failure, ask anew where the slots are, this node last, and by other connections."""
+        self._lose(address)
+        with contextlib.suppress(Exception):
+            self.client(address).connection_pool.disconnect(inuse_connections=False)
+
+    async def _forget_async(self, address: Address) -> None:
+        """After a failure, ask anew where the slots are, this node last, and by other connections."""
+        self._lose(address)
+        with contextlib.suppress(Exception):
+            await self.client(address).connection_pool.disconnect(inuse_connections=False)
+
+    def _lose(self, address: Address) -> None:
+        self._map = None
+        self._turns.put_last(address)
+
+
+def node(address: Address, settings: Mapping[str, Any]) -> Any:
+    """Return a new client of one node that never repeats a command."""
+    made: Any = Redis(*address, **settings, retry=Retry(NoBackoff(), 0))
+    made.connection_pool.connection_kwargs.update(packer_for(dict(settings)))
+    return made
+
+
+def node_async(address: Address, settings: Mapping[str, Any]) -> Any:
+    """Return a new asyncio client of one node that never repeats a command; the settings are those of a pool."""
+    retry = AsyncRetry(NoBackoff(), 0)
+    return AsyncRedis.from_pool(AsyncPool(host=address[0], port=address[1], retry=retry, **settings))

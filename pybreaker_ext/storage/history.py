@@ -6,6 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import FOREVER, STATES
 
@@ -77,6 +78,14 @@ def change_of(decision: Decision, worker: str | None) -> Change | None:
     if not decision.write or after.generation == decision.old_generation:
         return None
     return Change(decision.now, decision.old_state, after.state, after.reason, worker or process.name)
+
+
+def not_read(error: Exception) -> StoreUnavailableError:
+    """Return what an operator is told: no changes would be another answer.
+
+    The store doesn't count as away for it. Decisions may do well where a long history takes too long.
+    """
+    return StoreUnavailableError(f"the history can't be read now: {error.__cause__ or type(error).__name__}")
 
 
 def from_redis(entries: Sequence[Any]) -> list[Change]:

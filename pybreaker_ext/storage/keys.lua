@@ -293,5 +293,5 @@ if record.generation ~= generation or record.state ~= state then
 end
 local wait = retry_after(record, policy, ms)
 return verdict .. ' ' .. (wait == 0 and '0' or digits(wait)) .. ' ' .. digits(ms) .. ' ' .. before .. ' '
-  .. words(record, keys, hash, not write and not adopted_from) .. ' '
+  .. words(record, keys, hash, not write and not adopted_from and not record.dirty) .. ' '
   .. (not write and adopted_from and digits(adopted_from) or '') .. ' ' .. strange

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from redis import RedisCluster
-from redis.asyncio import RedisCluster as AsyncRedisCluster
 from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
 from redis.exceptions import MaxConnectionsError
 from redis.sentinel import SentinelConnectionPool
@@ -23,14 +22,16 @@ from redis.sentinel import SentinelConnectionPool
 from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.storage.clients import own_async_client, own_client
-from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage.cluster import Cluster, DeferredCluster
 from pybreaker_ext.storage.loops import LoopClients
 from pybreaker_ext.storage.outage import Outage
-from pybreaker_ext.storage.script import evaluate, evaluate_async, evaluate_in_cluster, evaluate_in_cluster_async
+from pybreaker_ext.storage.script import evaluate, evaluate_async
 from pybreaker_ext.storage.shared import SharedObjects
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from pybreaker_ext.storage.loops import Opened
 
 #: Seconds that a caller waits for a connection of a client that is the user's own.
 POOL_TIMEOUT: Final = 1.0
@@ -43,17 +44,15 @@ class Link:
         self._given = given
         self._given_async = given_async
         self._own: Any = None
-        #: Asked once, because redis-py's classes are slow to tell.
-        self._in_cluster = False
-        #: The epoch in which no client could be made.
-        self._unmade: int | None = None
+        #: The epoch in which a thread has looked for the nodes of a cluster in vain.
+        self._lost: int | None = None
         self._loops = LoopClients(lambda: own_async_client(given, given_async), theirs=given_async)
         self.outage = Outage(_describe(given))
         self.renew_after_fork()
         renew_after_fork(self)
 
     def renew_after_fork(self) -> None:
-        """Make a new client in the child; redis-py's pools would notice the fork, a cluster's don't."""
+        """Make a new client in the child."""
         if self._own is not None and self._own is not self._given:
             _inherited.append(self._own)
         self._own = None
@@ -73,15 +72,17 @@ class Link:
         client: Any = None
         while True:
             try:
-                client = self._client(epoch)
-                return (evaluate_in_cluster if self._in_cluster else evaluate)(client, program, keys, arguments)
+                client = self._client()
+                if isinstance(client, Cluster):
+                    return client.run(functools.partial(self._alone, epoch), program, keys, arguments)
+                return evaluate(client, program, keys, arguments)
             except MaxConnectionsError as error:  # nothing was sent, and the server isn't away
                 self._check_patience(epoch, began, theirs=self._own is self._given, error=error)
                 time.sleep(0.001)
             except StoreBusyError:
                 raise
             except Exception as error:  # redis-py's, and those of settings, plug-ins and proxies
-                self._forget_servers(client)
+                self._forget_primary(client)
                 raise StoreUnavailableError from error
 
     async def run_async(self, epoch: int, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
@@ -98,9 +99,10 @@ class Link:
         client: Any = None
         while True:
             try:
-                client, places = await self._loops.client(lambda: self._check_epoch(epoch))
-                async with places:  # first come, first served; redis-py's own queue could not be left
-                    return await self._run_in_place(client, epoch, program, keys, arguments)
+                opened = await self._loops.opened()
+                client = opened.client
+                async with opened.places:  # first come, first served; redis-py's own queue could not be left
+                    return await self._run_in_place(opened, epoch, program, keys, arguments)
             except MaxConnectionsError as error:
                 self._check_patience(epoch, began, theirs=client is self._given_async, error=error)
                 await asyncio.sleep(0.001)
@@ -110,61 +112,67 @@ class Link:
                 raise StoreUnavailableError from error
 
     async def _run_in_place(
-        self, client: Any, epoch: int, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]
+        self, opened: Opened, epoch: int, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]
     ) -> Any:
         """Send it. A failure is told while the next in the queue still waits for the place, and has to be told, too."""
         self._check_epoch(epoch)
+        client = opened.client
         if client is None:  # one of a kind that asyncio has no twin of
             return await asyncio.to_thread(self.run, epoch, program, keys, arguments)
         try:
-            run = evaluate_in_cluster_async if isinstance(client, AsyncRedisCluster) else evaluate_async
-            return await run(client, program, keys, arguments)
+            if isinstance(client, Cluster):
+                alone = functools.partial(self._alone_async, opened.finding, epoch)
+                return await client.run_async(alone, program, keys, arguments)
+            return await evaluate_async(client, program, keys, arguments)
         except (MaxConnectionsError, StoreBusyError):
             raise
         except Exception as error:
-            await self._forget_servers_async(client)
+            await self._forget_primary_async(client)
             raise StoreUnavailableError from error
 
-    def _client(self, epoch: int) -> Any:
-        """Return our own client; a cluster's looks for the cluster when it is made, so one thread does that."""
-        own = self._own
-        if own is not None:
-            return own
-        with self._making:
-            if self._own is None:
-                self._check_epoch(epoch)
-                if self._unmade == epoch and epoch % 2 == 0:
-                    raise StoreBusyError
-                self._unmade = epoch
-                own = own_client(self._given)
-                self._in_cluster = isinstance(own, RedisCluster)
-                self._own, self._unmade = own, None
-                if self._own is not self._given:
-                    self._closing = weakref.finalize(self, _close, self._own, os.getpid())
-            return self._own
-
-    def _forget_servers(self, client: Any) -> None:
-        """After a failure, let a cluster or the sentinels be asked anew where the server is now."""
-        if client is None or client is self._given:
-            return
-        if self._in_cluster:
+    def _client(self) -> Any:
+        """Return our own client. Making it does no I/O."""
+        if self._own is None:
             with self._making:
-                if self._own is client:
-                    self._own = None
-                    self._closing.detach()
-        elif isinstance(client.connection_pool, SentinelConnectionPool):
-            with contextlib.suppress(Exception):
-                client.connection_pool.disconnect(inuse_connections=False)
+                if self._own is None:
+                    self._own = own = own_client(self._given)
+                    if own is not self._given:
+                        weakref.finalize(self, _close, own, os.getpid())
+        return self._own
 
-    async def _forget_servers_async(self, client: Any) -> None:
-        """After a failure, let a cluster or the sentinels be asked anew where the server is now."""
-        if client is None or client is self._given_async:
-            return
-        with contextlib.suppress(Exception):
-            if isinstance(client, AsyncRedisCluster):
-                await self._loops.forget(client)
-            elif isinstance(client.connection_pool, AsyncSentinelConnectionPool):
-                await client.connection_pool.disconnect(inuse_connections=False)
+    @contextlib.contextmanager
+    def _alone(self, epoch: int) -> Iterator[None]:
+        """Let one thread look for the nodes of a cluster; what it doesn't find, nobody else need look for now."""
+        with self._making:
+            self._check_epoch(epoch)
+            if self._lost == epoch and epoch % 2 == 0:  # the other thread is about to tell
+                raise StoreBusyError
+            try:
+                yield
+            except Exception:
+                self._lost = epoch
+                raise
+
+    @contextlib.asynccontextmanager
+    async def _alone_async(self, finding: asyncio.Lock, epoch: int) -> AsyncIterator[None]:
+        """Let one task look for the nodes of a cluster; if it fails, it tells before the next one is there."""
+        async with finding:
+            self._check_epoch(epoch)
+            yield
+
+    def _forget_primary(self, client: Any) -> None:
+        """After a failure, let the sentinels be asked anew where the server is now."""
+        pool = getattr(client, "connection_pool", None)
+        if client is not self._given and isinstance(pool, SentinelConnectionPool):
+            with contextlib.suppress(Exception):
+                pool.disconnect(inuse_connections=False)
+
+    async def _forget_primary_async(self, client: Any) -> None:
+        """After a failure, let the sentinels be asked anew where the server is now."""
+        pool = getattr(client, "connection_pool", None)
+        if client is not self._given_async and isinstance(pool, AsyncSentinelConnectionPool):
+            with contextlib.suppress(Exception):
+                await pool.disconnect(inuse_connections=False)
 
     def _check_epoch(self, epoch: int) -> None:
         """Raise StoreBusyError when the server has gone away since the caller was told to ask it."""

@@ -13,23 +13,23 @@ import itertools
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import RedisCluster
-
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.storage.cancellation import finished, forget_closed_loops
 from pybreaker_ext.storage.clients import ASYNC_CONNECTIONS
+from pybreaker_ext.storage.cluster import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Callable
 
 
-class _Open:
+class Opened:
     """One loop's client, once it is made."""
 
     def __init__(self) -> None:
         self.client: Any = None
         self.made = False
-        self.making = asyncio.Lock()
+        #: Held while somebody looks for the nodes of a cluster.
+        self.finding = asyncio.Lock()
         #: Taken while a command is under way.
         self.places = asyncio.Semaphore(ASYNC_CONNECTIONS)
         self.keeper: AsyncGenerator[None] | None = None
@@ -39,11 +39,11 @@ class LoopClients:
     """The clients of all event loops of this process, for one server.
 
     Args:
-        make: Returns a new client, or None when there can't be one.
+        make: Returns a new client, or None when there can't be one. Does no I/O.
         theirs: A client that isn't ours to close.
     """
 
-    def __init__(self, make: Callable[[], Awaitable[Any]], theirs: Any) -> None:
+    def __init__(self, make: Callable[[], Any], theirs: Any) -> None:
         self._make = make
         self._theirs = theirs
         self._own()
@@ -56,38 +56,24 @@ class LoopClients:
         self._own()
 
     def _own(self) -> None:
-        self._open: dict[asyncio.AbstractEventLoop, _Open] = {}
+        self._open: dict[asyncio.AbstractEventLoop, Opened] = {}
         self._dropping = weakref.finalize(self, _drop, self._open)
 
-    async def client(self, check: Callable[[], None]) -> tuple[Any, asyncio.Semaphore]:
-        """Return the running loop's client, None when there can't be one, and the places in its queue.
-
-        `check` raises when the caller, who has waited for others to make it, should not try that now.
-        """
+    async def opened(self) -> Opened:
+        """Return what belongs to the running loop. Its client is None when there can't be one."""
         loop = asyncio.get_running_loop()
         found = self._open.get(loop)
         if found is None:
             _close_of_closed_loops(self._open)
-            found = self._open[loop] = _Open()
+            found = self._open[loop] = Opened()
         if not found.made:
-            async with found.making:
-                check()
-                await self._fill(found)
-        return found.client, found.places
+            await self._fill(found)
+        return found
 
-    async def forget(self, client: Any) -> None:
-        """Close the running loop's client if it is this one; the next command gets another."""
-        found = self._open.get(asyncio.get_running_loop())
-        if found is not None and found.client is client:
-            found.client, found.made = None, False
-            await _close(client)
-
-    async def _fill(self, opened: _Open) -> None:
-        if opened.made:
-            return
-        opened.client = await self._make()
+    async def _fill(self, opened: Opened) -> None:
+        opened.client = self._make()
         opened.made = True
-        if opened.keeper is None and opened.client is not None and opened.client is not self._theirs:
+        if opened.client is not None and opened.client is not self._theirs:
             opened.keeper = _keep(opened)
             await anext(opened.keeper)
 
@@ -96,7 +82,7 @@ class LoopClients:
 _inherited: list[Any] = []
 
 
-def _close_of_closed_loops(opened: dict[asyncio.AbstractEventLoop, _Open]) -> None:
+def _close_of_closed_loops(opened: dict[asyncio.AbstractEventLoop, Opened]) -> None:
     """Close the clients that nobody can close any more; those of other loops go with their keepers."""
     forget_closed_loops()
     for loop in [loop for loop in list(opened) if loop.is_closed()]:
@@ -105,7 +91,7 @@ def _close_of_closed_loops(opened: dict[asyncio.AbstractEventLoop, _Open]) -> No
             _abandon(left.client)
 
 
-def _drop(opened: dict[asyncio.AbstractEventLoop, _Open]) -> None:
+def _drop(opened: dict[asyncio.AbstractEventLoop, Opened]) -> None:
     """Close all clients, because nobody uses the server any more; each in its loop."""
     _close_of_closed_loops(opened)
     for loop, left in list(opened.items()):
@@ -114,7 +100,7 @@ def _drop(opened: dict[asyncio.AbstractEventLoop, _Open]) -> None:
                 loop.call_soon_threadsafe(_begin_to_close, left)
 
 
-def _begin_to_close(left: _Open) -> None:
+def _begin_to_close(left: Opened) -> None:
     task = asyncio.get_running_loop().create_task(_close_all(left))
     _closing.add(task)
     task.add_done_callback(_closing.discard)
@@ -124,13 +110,12 @@ def _begin_to_close(left: _Open) -> None:
 _closing: set[asyncio.Task[None]] = set()
 
 
-async def _close_all(left: _Open) -> None:
-    if left.client is not None:
-        for each in _with_sentinels(left.client):
-            await _close(each)
+async def _close_all(left: Opened) -> None:
+    for client in _parts(left.client):
+        await client.aclose()
 
 
-async def _keep(opened: _Open) -> AsyncGenerator[None]:
+async def _keep(opened: Opened) -> AsyncGenerator[None]:
     """Close the client when the loop closes its generators; the first `anext` makes it known to it."""
     try:
         yield
@@ -139,29 +124,18 @@ async def _keep(opened: _Open) -> AsyncGenerator[None]:
         await _close_all(opened)
 
 
-async def _close(client: Any) -> None:
-    await client.aclose()
-    if isinstance(client, RedisCluster):  # after a failure it takes itself for closed, and its nodes are not
-        for node in _nodes(client):
-            await node.disconnect()
-
-
-def _nodes(cluster: Any) -> list[Any]:
-    return [*cluster.get_nodes(), *cluster.nodes_manager.startup_nodes.values()]
-
-
-def _with_sentinels(client: Any) -> list[Any]:
-    """Return the client, and the clients with which it asks sentinels for the server."""
+def _parts(client: Any) -> list[Any]:
+    """Return redis-py's clients that make up one of ours: of each node; of the server, and of each sentinel."""
+    if isinstance(client, Cluster):
+        return client.clients
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
-    return [client, *getattr(manager, "sentinels", ())]
+    return [client, *getattr(manager, "sentinels", ())] if client is not None else []
 
 
 def _abandon(client: Any) -> None:
     """Close what can be closed without the loop: the sockets."""
-    pools: list[Any] = [getattr(each, "connection_pool", None) for each in _with_sentinels(client)]
-    if isinstance(client, RedisCluster):
-        pools = _nodes(client)
-    for pool, name in itertools.product(pools, ("_available_connections", "_in_use_connections", "_connections")):
+    pools = [getattr(each, "connection_pool", None) for each in _parts(client)]
+    for pool, name in itertools.product(pools, ("_available_connections", "_in_use_connections")):
         for connection in list(getattr(pool, name, ())):
             _close_socket(getattr(getattr(connection, "_writer", None), "transport", None))
             connection._writer = connection._reader = None  # noqa: SLF001  or it warns when collected

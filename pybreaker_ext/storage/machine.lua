@@ -30,11 +30,24 @@ end
 
 local function adopt(record, state, opened_at, policy, ms)
   change(record, state, ms)
-  record.opened_at, record.reason = opened_at, ''
+  record.opened_at, record.reason = math.min(opened_at, ms), ''
   if state == OPEN then
     record.open_until = opened_at > 0 and later(math.min(opened_at, ms), policy.reset_timeout) or ms
   elseif state == CLOSED then
     record.trips = 0
+  end
+end
+
+local function keep_time(record, policy, ms)
+  if record.state == OPEN and ms < record.opened_at and record.open_until < FOREVER then
+    record.open_until = later(ms, math.max(0, record.open_until - record.opened_at))
+    record.opened_at, record.dirty = ms, true
+  end
+  for token, lease_end in pairs(record.permits) do
+    local longest = later(ms, policy.probe_timeout)
+    if lease_end > longest then
+      record.permits[token], record.dirty = longest, true
+    end
   end
 end
 
@@ -226,6 +239,7 @@ local HANDLERS = {
 
 local function decide(record, event, policy, now, adopted_from)
   record.dirty = false
+  keep_time(record, policy, math.floor(now / 1000))
   local verdict = HANDLERS[event.kind](record, event, policy, math.floor(now / 1000))
   if event.kind == 'reset' then
     record.state = policy.initial

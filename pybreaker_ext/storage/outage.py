@@ -36,6 +36,9 @@ LOST_ATTEMPT: Final = 30.0
 #: What a server says that doesn't know HELLO or AUTH, and what follows: user and password.
 _ARGUMENTS: Final = re.compile(r"(with args beginning with:).*", re.DOTALL)
 
+#: How a server before Redis 5 refuses a script that writes after it has read the clock, as ours does.
+TOO_OLD: Final = "non deterministic commands"
+
 #: Characters of an error that the log gets.
 ERROR_LENGTH: Final = 300
 
@@ -197,8 +200,9 @@ class StandIn:
         return isinstance(error, StoreBusyError)
 
     def _answered(self, epoch: int, decision: Decision) -> Decision:
-        self._local = None  # the shared record rules again
         epoch = self.outage.succeeded(epoch)
+        if epoch == self.outage.epoch:  # not an answer from before the store went away
+            self._local = None  # the shared record rules again
         return decision._replace(epoch=epoch) if epoch else decision
 
     def _machine(self) -> CircuitMemoryStorage:
@@ -239,4 +243,6 @@ def _text(error: BaseException) -> str:
         text = _ARGUMENTS.sub(r"\1 ...", f"{type(error).__name__}: {error}")
     except Exception:  # noqa: BLE001  an error that can't be told must not become another one
         return type(error).__name__
+    if TOO_OLD in text:
+        text = f"needs Redis 5 or newer; {text}"
     return text if len(text) <= ERROR_LENGTH else f"{text[:ERROR_LENGTH]} ..."

@@ -14,11 +14,11 @@ from redis.asyncio import RedisCluster as AsyncRedisCluster
 
 from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError
 from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
-from pybreaker_ext.storage import permits
+from pybreaker_ext.storage.answer import found_in
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, check_state
 from pybreaker_ext.storage.cluster import DeferredCluster
-from pybreaker_ext.storage.history import LIMIT, Change, check_limit, check_worker, from_redis, process
+from pybreaker_ext.storage.history import LIMIT, Change, check_limit, check_worker, from_redis, not_read, process
 from pybreaker_ext.storage.link import link_to
 from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.script import PRELUDE, script
@@ -112,6 +112,11 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         self._known: tuple[str, Any] = ("", None)
         self._reported_strange: frozenset[str] = frozenset()
 
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The circuit's keys, in the order of keys.lua."""
+        return tuple(self._keys)
+
     def apply(self, event: Event, policy: Policy) -> Decision:
         """Apply one event atomically and return the decision."""
         return self._stand_in.apply(self._attempt, event, policy)
@@ -122,23 +127,31 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         return await carried_out(command, self, event, policy)
 
     def history(self, limit: int) -> list[Change]:
-        """Return the last `limit` changes of state, the oldest first."""
+        """Return the last `limit` changes of state, the oldest first.
+
+        Raises:
+            StoreUnavailableError: Redis can't be read, and isn't known to be away.
+        """
         if self.outage.epoch % 2 or not self._history:
             return self._stand_in.history(limit)
         try:
             found = self._link.run(self.outage.epoch, LAST, self._keys[5:], (b"%d" % limit,))
-        except (StoreBusyError, StoreUnavailableError):  # the next decision finds out what that means
-            return self._stand_in.history(limit)
+        except (StoreBusyError, StoreUnavailableError) as error:
+            raise not_read(error) from (error.__cause__ or error)
         return from_redis(found[::-1])
 
     async def history_async(self, limit: int) -> list[Change]:
-        """Return the last `limit` changes of state, the oldest first."""
+        """Return the last `limit` changes of state, the oldest first.
+
+        Raises:
+            StoreUnavailableError: Redis can't be read, and isn't known to be away.
+        """
         if self.outage.epoch % 2 or not self._history:
             return self._stand_in.history(limit)
         try:
             found = await self._link.run_async(self.outage.epoch, LAST, self._keys[5:], (b"%d" % limit,))
-        except (StoreBusyError, StoreUnavailableError):  # the next decision finds out what that means
-            return self._stand_in.history(limit)
+        except (StoreBusyError, StoreUnavailableError) as error:
+            raise not_read(error) from (error.__cause__ or error)
         return from_redis(found[::-1])
 
     def _attempt(self, event: Event, policy: Policy) -> Decision:
@@ -175,15 +188,10 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 
     def _found(self, text: str) -> tuple[str, int, Record, int | None]:
         """Return state and generation before, the record, and the generation that is stored if that is another."""
-        words = text.split(" ")
-        failures, successes, generation, open_until, opened_at, trips = map(int, words[3:9])
-        reason, held, stored, strange = words[9:]
-        after = Record(
-            words[2], generation, failures, successes, opened_at, open_until, trips, reason, permits.from_text(held)
-        )
-        if strange:
-            self._warn_of_strange(strange)
-        return words[0] or after.state, int(words[1] or generation), after, int(stored) if stored else None
+        found = found_in(text)
+        if found.strange:
+            self._warn_of_strange(found.strange)
+        return found[:4]
 
     def _warn_of_strange(self, names: str) -> None:
         for name in set(names.split(",")) - self._reported_strange:

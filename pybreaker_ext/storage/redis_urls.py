@@ -13,10 +13,11 @@ from redis.cluster import REDIS_ALLOWED_KEYS
 from redis.connection import parse_url
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
-from pybreaker_ext.storage.cluster import TIMEOUTS, DeferredCluster, shares
+from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage.sentinels import Sentinels
 from pybreaker_ext.storage.shared import SharedObjects
+from pybreaker_ext.storage.turns import TIMEOUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ _NO_TEXTS: Final = frozenset(
         "encoding_errors",
         "parser_class",
         "redis_connect_func",
+        "retry",
         "socket_keepalive_options",
         "socket_type",
     }
@@ -122,14 +124,14 @@ def _sentinel(url: str) -> Any:
     match = re.fullmatch(r"/([^/]+)(?:/([0-9]*))?", servers.path)
     if not match:
         raise refused(url, "name a service and perhaps a database, as redis+sentinel://host:26379/service/0 does")
-    settings = servers.settings
-    share = shares(settings, len(servers.nodes))
+    settings = {**servers.settings, "retry": _no_retries()}
+    settings["db"] = int(match[2] or settings.get("db", 0))
+    timeouts = {name: settings[name] for name in TIMEOUTS}
     login = {name: servers.options.get(f"sentinel_{name}") for name in ("username", "password")}
     tls = {name: value for name, value in settings.items() if name.startswith("ssl")}
-    make: Any = Sentinel  # which has no types
-    sentinels = make(servers.nodes, sentinel_kwargs={**share, **login, **tls, "retry": _no_retries()})
-    settings["db"] = int(match[2] or settings.get("db", 0))
-    return sentinels.master_for(unquote(match[1]), **settings, retry=_no_retries())
+    asked = {**timeouts, **login, **tls, "retry": _no_retries()}
+    sentinels: Any = Sentinels(servers.nodes, sentinel_kwargs=asked, **settings)
+    return sentinels.master_for(unquote(match[1]))
 
 
 _MAKERS: Final[Mapping[str, Callable[[str], Any]]] = {
@@ -181,7 +183,7 @@ def _one_server(url: str, plain: str) -> Redis:
         client.connection_pool.connection_class(**settings)
     except (AttributeError, TypeError, ValueError, RedisError) as error:
         raise refused(url, f"have redis-py's options only ({error})") from error
-    for option in _NO_TEXTS & settings.keys() - {"retry"}:
+    for option in _NO_TEXTS & parse_url(plain).keys():  # type: ignore[no-untyped-call]
         raise refused(url, f"have no {option}, which takes no text or would change the circuits' names")
     for option in TIMEOUTS:
         if not 0 < settings[option] < math.inf:

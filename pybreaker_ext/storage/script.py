@@ -8,9 +8,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import AskError, MovedError, NoScriptError, TryAgainError
-
-from pybreaker_ext.errors import StoreBusyError
+from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +46,7 @@ def _with_literals(source: str) -> str:
 
 
 @functools.cache
-def _digest(program: str) -> bytes:
+def digest(program: str) -> bytes:
     """Return the name by which the server knows a program, as bytes, which redis-py need not encode each time."""
     return hashlib.sha1(program.encode(), usedforsecurity=False).hexdigest().encode()
 
@@ -56,7 +54,7 @@ def _digest(program: str) -> bytes:
 def evaluate(client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
     """Run a program, in one round trip once the server knows it."""
     try:
-        return client.execute_command("EVALSHA", _digest(program), len(keys), *keys, *arguments)
+        return client.execute_command("EVALSHA", digest(program), len(keys), *keys, *arguments)
     except NoScriptError:
         return client.execute_command("EVAL", program, len(keys), *keys, *arguments)
 
@@ -64,43 +62,6 @@ def evaluate(client: Any, program: str, keys: Sequence[bytes], arguments: Sequen
 async def evaluate_async(client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
     """Run a program, in one round trip once the server knows it."""
     try:
-        return await client.execute_command("EVALSHA", _digest(program), len(keys), *keys, *arguments)
+        return await client.execute_command("EVALSHA", digest(program), len(keys), *keys, *arguments)
     except NoScriptError:
         return await client.execute_command("EVAL", program, len(keys), *keys, *arguments)
-
-
-# In a cluster, the node is asked itself: on a failure, redis-py would look at all others first, and wait
-# for each; and while a slot is being moved, it would ask sixteen times. redis-py follows a slot that has
-# moved (nothing has run then), and knows next time.
-
-
-def evaluate_in_cluster(client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
-    """Run a program on the node that has the keys.
-
-    Raises:
-        StoreBusyError: They are being moved to another node.
-    """
-    node = client.get_redis_connection(client.get_node_from_key(keys[0]))
-    try:
-        return evaluate(node, program, keys, arguments)
-    except MovedError:
-        return evaluate(client, program, keys, arguments)
-    except (AskError, TryAgainError) as error:
-        raise StoreBusyError from error
-
-
-async def evaluate_in_cluster_async(
-    client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]
-) -> Any:
-    """Run a program on the node that has the keys.
-
-    Raises:
-        StoreBusyError: They are being moved to another node.
-    """
-    node = client.get_node_from_key(keys[0])
-    try:
-        return await evaluate_async(node, program, keys, arguments)
-    except MovedError:
-        return await evaluate_async(client, program, keys, arguments)
-    except (AskError, TryAgainError) as error:
-        raise StoreBusyError from error

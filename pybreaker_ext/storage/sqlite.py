@@ -28,7 +28,7 @@ from pybreaker_ext.machine import (
 from pybreaker_ext.storage import permits
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import DEFAULTS, ClassicStorage, check_namespace, check_state
-from pybreaker_ext.storage.history import LIMIT, Change, change_of, check_limit, check_worker, understood
+from pybreaker_ext.storage.history import LIMIT, Change, change_of, check_limit, check_worker, not_read, understood
 from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.shared import SharedObjects
 from pybreaker_ext.storage.sqlite_file import FileBusyError, SQLiteFile, Transaction
@@ -60,7 +60,7 @@ LAST: Final = """
 SELECT at, old_state, new_state, reason, worker FROM circuit_changes WHERE namespace = ? ORDER BY id DESC LIMIT ?"""
 
 #: Two writes that leave nothing. No circuit has an empty name.
-TRIAL: Final = "INSERT OR REPLACE INTO circuits VALUES ('', '', 0, 0, 0, 0, 0, 0, '', '')"
+TRIAL: Final = ("", "", 0, 0, 0, 0, 0, 0, "", "")
 TRIAL_UNDONE: Final = "DELETE FROM circuits WHERE namespace = ''"
 
 #: Events that often change nothing: a plain look decides them, without a write lock.
@@ -123,22 +123,30 @@ class CircuitSQLiteStorage(ClassicStorage):
             return await carried_out(command, self, event, policy)
 
     def history(self, limit: int) -> list[Change]:
-        """Return the last `limit` changes of state, the oldest first."""
+        """Return the last `limit` changes of state, the oldest first.
+
+        Raises:
+            StoreUnavailableError: The file can't be read, and isn't known to be away.
+        """
         if self.outage.epoch % 2:
             return self._stand_in.history(limit)
         try:
             return self._file.run(self._last(limit))
-        except StoreUnavailableError:  # the next decision finds out what that means
-            return self._stand_in.history(limit)
+        except StoreUnavailableError as error:
+            raise not_read(error) from error.__cause__
 
     async def history_async(self, limit: int) -> list[Change]:
-        """Return the last `limit` changes of state, the oldest first."""
+        """Return the last `limit` changes of state, the oldest first.
+
+        Raises:
+            StoreUnavailableError: The file can't be read, and isn't known to be away.
+        """
         if self.outage.epoch % 2:
             return self._stand_in.history(limit)
         try:
             return await self._file.run_async(self._last(limit))
-        except StoreUnavailableError:  # the next decision finds out what that means
-            return self._stand_in.history(limit)
+        except StoreUnavailableError as error:
+            raise not_read(error) from error.__cause__
 
     def _last(self, limit: int) -> Callable[[Transaction], list[Change]]:
         def step(transaction: Transaction) -> list[Change]:
@@ -179,7 +187,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         transaction.begin()
         decision = self._decided_undisturbed(transaction, decided)
         if trial and not decision.write:  # after an outage: does the file take writes again?
-            transaction.execute(TRIAL)
+            transaction.execute(REPLACE, TRIAL)
             transaction.execute(TRIAL_UNDONE)
         transaction.commit()
         return decision
@@ -219,7 +227,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         now, namespace, *fields = transaction.execute(SELECT, (self._namespace,)).fetchone()
         if namespace is None:
             return None, now
-        record = _understood(fields)
+        record = understood_record(fields)
         if record is None and not self._warned:
             self._warned = True
             logger.warning(
@@ -228,7 +236,7 @@ class CircuitSQLiteStorage(ClassicStorage):
         return record, now
 
 
-def _understood(fields: list[Any]) -> Record | None:
+def understood_record(fields: list[Any]) -> Record | None:
     """Return a row as a record; None when it holds something that no circuit can."""
     state, *numbers, reason, held = fields
     good = state in STATES and reason in REASONS and isinstance(held, str)

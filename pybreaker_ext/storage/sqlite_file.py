@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.storage.outage import Outage
+from pybreaker_ext.storage.sqlite_damage import Identity, identity, is_damage, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,9 @@ T = TypeVar("T")
 #: Seconds that a caller waits for other processes' writes (each takes some 0.1 ms) before the
 #: file counts as away.
 LOCK_TIMEOUT: Final = 2.0
+
+#: Seconds between two looks at what has the file's name now. A look costs a fifth of a decision.
+LOOK_INTERVAL: Final = 0.1
 
 #: Seconds that a fork waits for another thread's step; they take microseconds.
 FORK_PATIENCE: Final = 5.0
@@ -75,6 +79,9 @@ class SQLiteFile:
         #: Counts writes, so that a step notices one that came in between.
         self.writes = 0
         self._kept: list[sqlite3.Connection] = []
+        #: The file that the connection is to, whatever has its name now.
+        self._opened: Identity | None = None
+        self._next_look = 0.0
         self._closing = weakref.finalize(self, _close, self._kept)
         renew_after_fork(self)
 
@@ -151,18 +158,31 @@ class SQLiteFile:
                 self._depth -= 1
 
     def _connection(self) -> sqlite3.Connection:
+        """Return the connection, soon a new one if the file was deleted, replaced, or set aside.
+
+        SQLite goes on in a file that has lost its name, where no newcomer would find this process.
+        """
+        now = time.monotonic()
+        if self._kept and self._depth == 1 and now >= self._next_look:
+            self._next_look = now + LOOK_INTERVAL
+            if identity(self.path) != self._opened:
+                _close(self._kept)
         if not self._kept:
+            found = identity(self.path)  # asked first: what takes its place from now on is noticed
             self._kept.append(_connect(self.path))
+            self._opened = found or identity(self.path)
         return self._kept[0]
 
     def _clean_up(self, error: BaseException) -> None:
         """Undo what an error has left open, unless it belongs to a step further out."""
-        if self._depth > 1 or not self._kept:
+        if self._depth > 1:
             return
-        if _busy(error):
+        if self._kept and _busy(error):
             self._kept[0].rollback()
         else:
             _close(self._kept)  # which undoes it, too
+            if is_damage(error):
+                set_aside(self.path, self._opened)
 
 
 class Transaction:

@@ -93,16 +93,16 @@ def from_client(
     Arguments and errors are those of `from_url` and of `CircuitRedisStorage`.
     """
     if isinstance(client, (DeferredCluster, RedisCluster)):
-        name = _in_one_slot(name)
+        name = in_one_slot(name)
     return CircuitRedisStorage(
         CLOSED, client, name, fallback_circuit_state, key_ttl=key_ttl, history=history, worker=worker
     )
 
 
-def _in_one_slot(name: str) -> str:
+def in_one_slot(name: str) -> str:
     """Return `name` as a hash tag; braces of its own would make another one, perhaps another name's.
 
-    >>> _in_one_slot("claude"), _in_one_slot("{claude}")
+    >>> in_one_slot("claude"), in_one_slot("{claude}")
     ('{claude}', '{%7Bclaude%7D}%')
     """
     quoted = name.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
@@ -111,13 +111,31 @@ def _in_one_slot(name: str) -> str:
     return f"{{{name}}}"
 
 
+def name_of(namespace: str) -> str:
+    """Return the name whose circuit has this namespace on a cluster; the namespace itself if none has.
+
+    >>> name_of("{claude}"), name_of("{%7Bclaude%7D}%"), name_of("eu{claude}")
+    ('claude', '{claude}', 'eu{claude}')
+    """
+    tag = namespace.removesuffix("%")[1:-1]
+    for name in (tag, tag.replace("%7B", "{").replace("%7D", "}").replace("%25", "%")):
+        if name and in_one_slot(name) == namespace:
+            return name
+    return namespace
+
+
 def _memory(url: str, _name: str, _fallback: str, _key_ttl: float | None, kept: dict[str, Any]) -> Storage:
     if url != "memory://":
         raise refused(url, "have nothing after memory://")
     return CircuitMemoryStorage(**kept)
 
 
-def _sqlite(url: str, name: str, fallback: str, _key_ttl: float | None, kept: dict[str, Any]) -> Storage:
+def sqlite_path(url: str) -> str:
+    """Return the file that a `sqlite:///` URL names.
+
+    Raises:
+        ValueError: It names none.
+    """
     parts = split(url)
     if parts.netloc:
         raise refused(url, "be sqlite:///relative.db or sqlite:////absolute.db, with three or four slashes")
@@ -126,7 +144,11 @@ def _sqlite(url: str, name: str, fallback: str, _key_ttl: float | None, kept: di
     path = unquote(parts.path.removeprefix("/"))
     if not path or path.startswith(":memory:") or "\0" in path:
         raise refused(url, "name a file, as sqlite:///file.db does")
-    return CircuitSQLiteStorage(path, name, fallback_circuit_state=fallback, **kept)
+    return path
+
+
+def _sqlite(url: str, name: str, fallback: str, _key_ttl: float | None, kept: dict[str, Any]) -> Storage:
+    return CircuitSQLiteStorage(sqlite_path(url), name, fallback_circuit_state=fallback, **kept)
 
 
 def _redis(url: str, name: str, fallback: str, key_ttl: float | None, kept: dict[str, Any]) -> Storage:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def cutter(*carriers: Any) -> Callable[[], None] | None:
     """Return what shuts down the connection of the first carrier that has one; None: nobody has.
 
-    A carrier is a response, or something with a `response`, or a method of one of these.
+    A carrier is a response, a method of one, or something that has one as its `response`.
     """
     for carrier in carriers:
         owner = getattr(carrier, "__self__", None)

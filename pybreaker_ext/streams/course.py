@@ -48,6 +48,7 @@ class Course:
 
     __slots__ = (
         "_began",
+        "_flows",
         "_last",
         "_renew_at",
         "_settled",
@@ -61,7 +62,7 @@ class Course:
         "made",
         "permit",
         "rules",
-        "source",
+        "stream",
         "watch",
     )
 
@@ -85,15 +86,18 @@ class Course:
         #: How it is iterated: `SYNC`, `ASYNC` or not yet.
         self.begun = ""
         #: What the function returned, or what its context manager gave.
-        self.source: Any = None
-        #: What closes it, or returns an awaitable that does.
-        self.close: Callable[[], Any] | None = None
+        self.stream: Any = None
+        #: What closes it, or returns an awaitable that does; takes the error with which it has ended.
+        self.close: Callable[[BaseException | None], Any] | None = None
         #: What ends its waits, of threads.
         self.watch: Watch | None = None
         #: Whether its outcome is reported.
         self._settled = False
         self._began = 0.0
         self._renew_at = math.inf
+        #: Whether a chunk has come.
+        self._flows = False
+        #: The last chunk that isn't blank.
         self._last: Any = _NO_CHUNK
         #: An error that nobody need judge, and what it is.
         self._verdict: tuple[BaseException, str] | None = None
@@ -124,10 +128,12 @@ class Course:
     @property
     def watches(self) -> bool:
         """Whether chunks must be looked at, and not only passed on."""
-        return bool(self.permit.token or self.rules.complete or self.rules.failure_chunk or self.rules.timed)
+        rules = self.rules
+        return self.permit.token != "" or rules.timed or rules.complete is not None or rules.failure_chunk is not None
 
     def news(self, chunk: Any) -> Outcome | None:
         """Note a chunk; return a failure that it tells of, or `RENEWAL` when a third of a lease is over."""
+        self._flows = True
         if type(chunk) not in (str, bytes) or chunk.strip():  # blank lines part a stream's events, and end nothing
             self._last = chunk
         if self._settled:
@@ -155,7 +161,7 @@ class Course:
         if complete is None:
             return SUCCESS
         try:
-            whole = last is not _NO_CHUNK and complete(last)
+            whole = last is not _NO_CHUNK and bool(complete(last))
         except Exception:
             logger.exception(_FAULT)
             return Outcome("failure", FailedResult(last))
@@ -165,26 +171,30 @@ class Course:
 
     def failed(self, error: Exception) -> Exception:
         """Return an error of ours, which is a failure whatever the breaker's rules say."""
-        self._verdict = (error, "failure")
+        self._know(error, "failure")
         return error
 
     def neutral(self, error: BaseException) -> BaseException:
         """Return an error that says nothing about the backend."""
-        self._verdict = (error, "neutral")
+        self._know(error, "neutral")
         return error
+
+    def _know(self, error: BaseException, kind: str) -> None:
+        if not self._settled:  # else nobody asks, and nobody would forget it
+            self._verdict = (error, kind)
 
     def outcome(self, error: BaseException) -> Outcome:
         """Return what it means that the stream has ended with an error."""
         if self._verdict is not None:
             known, kind = self._verdict
             self._verdict = None  # or the error's frames and this would keep each other
-            if error is known or (kind == "neutral" and error.__context__ is known):
+            if error is known or (kind == "neutral" and known in _contexts(error)):
                 return Outcome(kind, error)
         return self.breaker._judge.error(error, self.breaker.is_system_error)
 
     def patience(self) -> float:
         """Return the seconds for which the next chunk may be waited for."""
-        if self._last is not _NO_CHUNK:
+        if self._flows:
             return math.inf if self.rules.chunk_timeout is None else self.rules.chunk_timeout
         if self.rules.first_chunk_timeout is None:
             return math.inf
@@ -192,10 +202,8 @@ class Course:
 
     def stalled(self) -> Exception:
         """Return the error of a stream whose next chunk did not come in time."""
-        first = self._last is _NO_CHUNK
-        name = "first_chunk_timeout" if first else "chunk_timeout"
-        limit = self.rules.first_chunk_timeout if first else self.rules.chunk_timeout
-        message = f"the stream's {'first' if first else 'next'} chunk did not come in {name}={limit:g} seconds"
+        which, name = ("next", "chunk_timeout") if self._flows else ("first", "first_chunk_timeout")
+        message = f"the stream's {which} chunk did not come in {name}={getattr(self.rules, name):g} seconds"
         return self.failed(TimeoutError(message))
 
     def _renew_later(self) -> None:
@@ -210,3 +218,12 @@ class Course:
         except Exception:
             logger.exception(_FAULT)
             return True
+
+
+def _contexts(error: BaseException) -> list[BaseException]:
+    """Return the errors while which others were raised that led to this one."""
+    found: list[BaseException] = []
+    while error.__context__ is not None and error.__context__ not in found:
+        error = error.__context__
+        found.append(error)
+    return found

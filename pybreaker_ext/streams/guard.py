@@ -47,13 +47,13 @@ def guard(course_of: Callable[..., Course]) -> Callable[..., Generator[Any, Any,
                 except BaseException as error:  # noqa: BLE001  it is passed on
                     pull, args = timely(_thrower(source, course.neutral(error), "throw")), (error,)
                 else:
-                    pull, args = (step, ()) if sent is None else (timely(source.send), (sent,))
+                    pull, args = (step, ()) if sent is None else (timely(_sender(course, source, "send")), (sent,))
             _report(course, course.ended())
         except BaseException as error:
+            args = ()  # or an error that was thrown in and this frame would keep each other
             _failed(course, error)
             raise
-        finally:
-            _close(course)
+        _close(course)
         return result
 
     return guarded
@@ -85,13 +85,13 @@ def guard_async(course_of: Callable[..., Course]) -> Callable[..., AsyncGenerato
                 except BaseException as error:  # noqa: BLE001  it is passed on
                     pull, args = timely(_thrower(source, course.neutral(error), "athrow")), (error,)
                 else:
-                    pull, args = (step, ()) if sent is None else (timely(source.asend), (sent,))
+                    pull, args = (step, ()) if sent is None else (timely(_sender(course, source, "asend")), (sent,))
             await _report_async(course, course.ended())
         except BaseException as error:
+            args = ()  # or an error that was thrown in and this frame would keep each other
             await _failed_async(course, error)
             raise
-        finally:
-            await _close_async(course)
+        await _close_async(course)
 
     return guarded
 
@@ -111,8 +111,8 @@ async def _ask_async(course: Course) -> Permit:
 def _open(course: Course) -> Any:
     """Call the function, and return what it returned as an iterator, and what makes it end in time."""
     try:
-        course.source, course.close = opened(course.call())
-        return course.source, timer(course)
+        course.stream, chunks, course.close = opened(course.call())
+        return chunks, timer(course)
     except NoStreamError as error:
         course.neutral(error)
         raise
@@ -121,11 +121,11 @@ def _open(course: Course) -> Any:
 async def _open_async(course: Course) -> Any:
     """Call the function, and return what it returned as an asynchronous iterator."""
     try:
-        course.source, course.close = await opened_async(course.call())
+        course.stream, chunks, course.close = await opened_async(course.call())
     except NoStreamError as error:
         course.neutral(error)
         raise
-    return course.source
+    return chunks
 
 
 def _report(course: Course, outcome: Outcome) -> None:
@@ -143,30 +143,46 @@ async def _report_async(course: Course, outcome: Outcome) -> None:
 
 
 def _failed(course: Course, error: BaseException) -> None:
-    if course.settles():
-        course.breaker._failed_as(course.permit, error, course.outcome(error))
+    try:
+        if course.settles():
+            course.breaker._failed_as(course.permit, error, course.outcome(error))
+    finally:
+        _close(course, error)
 
 
 async def _failed_async(course: Course, error: BaseException) -> None:
-    if not course.settles():
-        return
-    outcome = course.outcome(error)
-    if isinstance(error, GeneratorExit):  # closing waits until the place is free; only cancellation must not wait
-        await course.breaker._settle_async(course.permit, outcome)
-    else:
-        await course.breaker._failed_as_async(course.permit, error, outcome)
+    try:
+        if not course.settles():
+            return
+        outcome = course.outcome(error)
+        if isinstance(error, GeneratorExit):  # closing waits until the place is free; only cancellation must not wait
+            await course.breaker._settle_async(course.permit, outcome)
+        else:
+            await course.breaker._failed_as_async(course.permit, error, outcome)
+    finally:
+        await _close_async(course, error)
 
 
-def _close(course: Course) -> None:
+def _close(course: Course, error: BaseException | None = None) -> None:
     if course.watch is not None:
         course.watch.leave()
     if course.close is not None:
-        course.close()
+        course.close(error)
 
 
-async def _close_async(course: Course) -> None:
+async def _close_async(course: Course, error: BaseException | None = None) -> None:
     if course.close is not None:
-        await course.close()
+        await course.close(error)
+
+
+def _sender(course: Course, source: Any, method: str) -> Callable[..., Any]:
+    """Return what sends into the source; raise when it is no generator."""
+    try:
+        send: Callable[..., Any] = getattr(source, method)
+    except AttributeError as error:
+        course.neutral(error)
+        raise
+    return send
 
 
 def _thrower(source: Any, error: BaseException, method: str) -> Callable[..., Any]:

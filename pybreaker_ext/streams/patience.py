@@ -25,11 +25,11 @@ def timer(course: Course) -> Callable[[Any], Any]:
     """
     if not course.rules.timed:
         return _untimed
-    cut = cutter(course.source, course.func)
+    cut = cutter(course.stream, course.func)
     if cut is None:
         message = (
             f"first_chunk_timeout and chunk_timeout can't be kept: nothing is known to end the waits of "
-            f"{type(course.source).__name__}; set the time-out of your client instead"
+            f"{type(course.stream).__name__}; set the time-out of your client instead"
         )
         raise NoStreamError(message)
     watch = course.watch = Watch(watchdog, cut)
@@ -50,6 +50,7 @@ def _in_time(course: Course, watch: Watch, pull: Callable[..., Any], *args: Any)
     try:
         chunk = pull(*args)
     except BaseException as error:
+        args = ()  # or an error that is thrown in and this frame would keep each other
         if watch.end() and isinstance(error, Exception):
             raise course.stalled() from error
         raise
@@ -60,10 +61,12 @@ def _in_time(course: Course, watch: Watch, pull: Callable[..., Any], *args: Any)
 
 async def _in_time_async(course: Course, pull: Callable[..., Any], *args: Any) -> Any:
     limit = course.patience()
+    timeout = asyncio.timeout(None if limit == math.inf else limit)
     try:
-        async with asyncio.timeout(None if limit == math.inf else limit) as timeout:
+        async with timeout:
             return await pull(*args)
-    except TimeoutError as error:
-        if not timeout.expired():
-            raise
-        raise course.stalled() from error
+    except BaseException as error:
+        args = ()  # or an error that is thrown in and this frame would keep each other
+        if timeout.expired() and isinstance(error, Exception):
+            raise course.stalled() from error
+        raise

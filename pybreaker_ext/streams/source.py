@@ -1,4 +1,4 @@
-"""What a function returned that is to be a stream: making it iterate, and closing it."""
+"""What a function returned that is to be a stream: making it iterate, and closing it. The two colours side by side."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import inspect
 import sys
 from collections.abc import Mapping
 from types import AsyncGeneratorType, GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Callable
 
 
 class NoStreamError(TypeError):
     """What the function returned can't be iterated, or not like this. The caller's mistake."""
 
 
-def opened(found: Any) -> tuple[Iterator[Any], Callable[[], object]]:
-    """Return what a function returned as an iterator, and what closes it.
+#: The stream; what has its `__next__` or `__anext__`, often itself; and what closes both, or returns an
+#: awaitable that does, told the error with which the stream has ended, or None.
+Opened: TypeAlias = tuple[Any, Any, "Callable[[BaseException | None], Any]"]
+
+
+def opened(found: Any) -> Opened:
+    """Return what a function returned as a stream.
 
     A context manager, such as Anthropic's for streams, is entered; leaving it is how it is closed.
 
@@ -25,18 +30,15 @@ def opened(found: Any) -> tuple[Iterator[Any], Callable[[], object]]:
         NoStreamError: It is none, or one for asyncio.
     """
     if type(found) is GeneratorType:
-        return found, found.close
+        return found, found, lambda _: found.close()
     if not _iterates(found) and hasattr(type(found), "__enter__"):
         return _entered(found)
-    if not _iterates(found):
-        _discard(found)
-        how = "an asynchronous stream: use `async for`" if _is_asynchronous(found) else "no stream"
-        raise NoStreamError(_not_a_stream(found, how))
-    return found if hasattr(type(found), "__next__") else iter(found), lambda: _close(found)
+    chunks = _iterator(found, "the function returned")
+    return found, chunks, lambda _: _close_both(chunks, found)
 
 
-async def opened_async(found: Any) -> tuple[AsyncIterator[Any], Callable[[], Awaitable[object]]]:
-    """Return what a function returned as an asynchronous iterator, and what closes it.
+async def opened_async(found: Any) -> Opened:
+    """Return what a function returned as an asynchronous stream.
 
     What has to be awaited is awaited. A context manager, such as Anthropic's for streams, is entered;
     leaving it is how it is closed.
@@ -45,37 +47,60 @@ async def opened_async(found: Any) -> tuple[AsyncIterator[Any], Callable[[], Awa
         NoStreamError: It is none, or one for threads.
     """
     if type(found) is AsyncGeneratorType:
-        return found, found.aclose
+        return found, found, lambda _: found.aclose()
     if inspect.isawaitable(found) and not _iterates_async(found):
         found = await found
     if not _iterates_async(found) and hasattr(type(found), "__aenter__"):
         return await _entered_async(found)
-    if not _iterates_async(found):
-        how = "a stream for threads: use `for`" if _iterates(found) else "no stream"
-        raise NoStreamError(_not_a_stream(found, how))
-    return found if hasattr(type(found), "__anext__") else aiter(found), lambda: _close_async(found)
+    chunks = await _iterator_async(found, "the function returned")
+    return found, chunks, lambda _: _close_both_async(chunks, found)
 
 
-def _entered(manager: Any) -> tuple[Iterator[Any], Callable[[], object]]:
-    leave = type(manager).__exit__
+def _entered(manager: Any) -> Opened:
     found = manager.__enter__()
     try:
-        stream, _ = opened(found)
+        chunks = _iterator(found, "the context manager gave")
     except BaseException:
-        leave(manager, *sys.exc_info())
+        manager.__exit__(*sys.exc_info())
         raise
-    return stream, lambda: leave(manager, *sys.exc_info())
+    return found, chunks, lambda error: _leave(manager, chunks, error)
 
 
-async def _entered_async(manager: Any) -> tuple[AsyncIterator[Any], Callable[[], Awaitable[object]]]:
-    leave = type(manager).__aexit__
+async def _entered_async(manager: Any) -> Opened:
     found = await manager.__aenter__()
     try:
-        stream, _ = await opened_async(found)
+        chunks = await _iterator_async(found, "the context manager gave")
     except BaseException:
-        await leave(manager, *sys.exc_info())
+        await manager.__aexit__(*sys.exc_info())
         raise
-    return stream, lambda: leave(manager, *sys.exc_info())
+    return found, chunks, lambda error: _leave_async(manager, chunks, error)
+
+
+def _iterator(found: Any, who: str) -> Any:
+    if not _iterates(found):
+        _discard(found)
+        how = "an asynchronous stream: use `async for`" if _is_asynchronous(found) else "no stream"
+        raise _not_a_stream(who, found, how)
+    if hasattr(type(found), "__next__"):
+        return found
+    try:
+        return iter(found)
+    except BaseException:
+        _close(found)
+        raise
+
+
+async def _iterator_async(found: Any, who: str) -> Any:
+    if not _iterates_async(found):
+        how = "a stream for threads: use `for`" if _iterates(found) else "no stream"
+        raise _not_a_stream(who, found, how)
+    if hasattr(type(found), "__anext__"):
+        return found
+    try:
+        return aiter(found)
+    except BaseException:
+        await _close_async(found)
+        raise
 
 
 def _iterates(found: Any) -> bool:
@@ -96,15 +121,54 @@ def _is_asynchronous(found: Any) -> bool:
     return _iterates_async(found) or inspect.isawaitable(found) or hasattr(type(found), "__aenter__")
 
 
-def _not_a_stream(found: Any, how: str) -> str:
+def _not_a_stream(who: str, found: Any, how: str) -> NoStreamError:
     hint = "; was `stream=True` forgotten?" if how == "no stream" and _is_whole(found) else ""
-    return f"the function returned {type(found).__name__}, which is {how}{hint}"
+    return NoStreamError(f"{who} {type(found).__name__}, which is {how}{hint}")
+
+
+def _told(error: BaseException | None) -> tuple[Any, Any, Any]:
+    """Return what `__exit__` takes. Not `sys.exc_info()`: that may be what the consumer is handling meanwhile."""
+    return (None, None, None) if error is None else (type(error), error, error.__traceback__)
 
 
 def _discard(found: Any) -> None:
     """Close a coroutine that nobody will await, or Python warns."""
     if inspect.iscoroutine(found):
         found.close()
+
+
+def _leave(manager: Any, chunks: Any, error: BaseException | None) -> None:
+    """Leave a context manager. What it gave is its own to close, but generators nobody else closes."""
+    try:
+        if type(chunks) is GeneratorType:
+            chunks.close()
+    finally:
+        manager.__exit__(*_told(error))
+
+
+async def _leave_async(manager: Any, chunks: Any, error: BaseException | None) -> None:
+    """Leave a context manager. What it gave is its own to close, but generators nobody else closes."""
+    try:
+        if type(chunks) is AsyncGeneratorType:
+            await chunks.aclose()
+    finally:
+        await manager.__aexit__(*_told(error))
+
+
+def _close_both(chunks: Any, found: Any) -> None:
+    try:
+        if chunks is not found:
+            _close(chunks)
+    finally:
+        _close(found)
+
+
+async def _close_both_async(chunks: Any, found: Any) -> None:
+    try:
+        if chunks is not found:
+            await _close_async(chunks)
+    finally:
+        await _close_async(found)
 
 
 def _close(found: Any) -> None:

@@ -22,11 +22,11 @@ def _underlying(stream: Any, name: str) -> Any:
     if name.startswith("_"):  # ours, or Python's own questions
         message = f"{type(stream).__name__!r} object has no attribute {name!r}"
         raise AttributeError(message)
-    source = stream._course.source
-    if source is None:
+    underlying = stream._course.stream
+    if underlying is None:
         message = f"the stream has no attribute {name!r} before its first chunk has been asked for"
         raise AttributeError(message)
-    return getattr(source, name)
+    return getattr(underlying, name)
 
 
 class Stream(Iterator[T]):
@@ -67,7 +67,10 @@ class Stream(Iterator[T]):
 
     def throw(self, error: BaseException) -> T:
         """Throw an error into the generator that the function returned, and return the next chunk."""
-        chunk: T = self._run.throw(error)
+        try:
+            chunk: T = self._run.throw(error)
+        finally:
+            del error  # or it and this frame would keep each other
         return chunk
 
     def close(self) -> None:
@@ -197,7 +200,10 @@ class EitherStream(Generic[T]):
 
     def throw(self, error: BaseException) -> T:
         """Throw an error into the generator that the function returned, and return the next chunk."""
-        return self._plain.throw(error)
+        try:
+            return self._plain.throw(error)
+        finally:
+            del error  # or it and this frame would keep each other
 
     def asend(self, value: Any) -> Any:
         """Send a value into the generator that the function returned, and return the next chunk."""
@@ -217,6 +223,10 @@ class EitherStream(Generic[T]):
 
     async def aclose(self) -> None:
         """Stop early, which is neutral, and close the underlying stream."""
+        if self._course.begun == SYNC:
+            self._plain.close()
+            return
+        self._course.begun = ASYNC
         await self._asynchronous.aclose()
 
     def __await__(self) -> Generator[Any, Any, Self]:

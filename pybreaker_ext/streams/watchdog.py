@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -57,6 +58,8 @@ class Watchdog:
 
     def set(self, watch: Watch, until: float) -> None:
         """Note until when a wait may last."""
+        if sys.is_finalizing():  # the thread may have been stopped with the lock in its hands
+            return
         with self._changed:
             sooner = until < watch.until
             watch.until = until
@@ -69,20 +72,22 @@ class Watchdog:
 
     def forget(self, watch: Watch) -> None:
         """Look no longer after a watch."""
+        if sys.is_finalizing():
+            return
         with self._changed:
             self._watches.discard(watch)
             self._changed.notify()
 
     def _run(self) -> None:
-        changed, watches = self._changed, self._watches
+        changed, watches = self._changed, self._watches  # copied where they are looked at: a finalizer may forget one
         with changed:
             while watches:
                 now = time.monotonic()
-                for watch in [watch for watch in watches if watch.until <= now]:
+                for watch in [watch for watch in list(watches) if watch.until <= now]:
                     watch.until, watch.is_over = math.inf, True
                     with contextlib.suppress(Exception):  # the connection is gone already
                         watch.cut()
-                soonest = min((watch.until for watch in watches), default=math.inf)
+                soonest = min((watch.until for watch in list(watches)), default=math.inf)
                 changed.wait(None if soonest == math.inf else soonest - now)
             self._thread = None
 

@@ -17,7 +17,9 @@ class Progress:
 
     def step(self, name: str) -> None:
         self._done += 1
-        line = f"[{self._done}/{self._total}] {name} (after {time.monotonic() - self._start:.0f} s)"
+        self.show(f"[{self._done}/{self._total}] {name} (after {time.monotonic() - self._start:.0f} s)")
+
+    def show(self, line: str) -> None:
         sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
         sys.stderr.flush()
 

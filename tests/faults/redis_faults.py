@@ -1,0 +1,199 @@
+"""What happens to one Redis server."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import servers
+
+from faults.fault import Effect, Fault, Scene
+from faults.old_redis import OLD_REDIS, no_old_redis, write_after_time
+from faults.places import REDIS, TLS
+from faults.tls import other_certificate, right_certificate, without_tls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: What pybreaker has keys for, and the fields of our hash.
+KEYS = ("state", "fail_counter", "success_counter", "opened_at")
+FIELDS = ("generation", "open_until", "opened_at", "trips", "reason", "permits", "state", "opened")
+JUNK = 3_000
+
+
+def command(*words: str | int) -> Callable[[Scene], None]:
+    """Return what sends the server a command."""
+
+    def send(scene: Scene) -> None:
+        with scene.place.admin() as admin:
+            admin.execute_command(*words)
+
+    return send
+
+
+def in_turn(*steps: Callable[[Scene], None]) -> Callable[[Scene], None]:
+    def all_steps(scene: Scene) -> None:
+        for step in steps:
+            step(scene)
+
+    return all_steps
+
+
+def kill(scene: Scene) -> None:
+    scene.place.server.kill()
+
+
+def start(scene: Scene) -> None:
+    scene.place.server.start()
+
+
+def pause(scene: Scene) -> None:
+    scene.place.server.pause()
+
+
+def resume(scene: Scene) -> None:
+    scene.place.server.resume()
+
+
+def key(scene: Scene, name: str) -> str:
+    return f"{scene.traffic.name}:pybreaker:{name}"
+
+
+cut_off = command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+save = command("SAVE")
+
+
+def save_and_trip(scene: Scene) -> None:
+    """Save a closed circuit. What follows, a trip, is lost when the server dies."""
+    save(scene)
+    scene.traffic.board.sick = True
+    scene.traffic.rejections()
+    scene.traffic.board.sick = False
+
+
+def trip_and_save(scene: Scene) -> None:
+    """Save an open circuit; it is closed long before the server dies."""
+    scene.traffic.board.sick = True
+    scene.traffic.rejections()
+    save(scene)
+    scene.traffic.board.sick = False
+    scene.traffic.closes()
+
+
+def lock_out(scene: Scene) -> None:
+    with scene.place.admin() as admin:
+        admin.config_set("requirepass", "another")
+    scene.place.password = "another"
+    cut_off(scene)
+
+
+def let_in(scene: Scene) -> None:
+    with scene.place.admin() as admin:
+        admin.config_set("requirepass", "")
+    scene.place.password = None
+
+
+def fill(scene: Scene) -> None:
+    """Write as much as the server evicts all that was there."""
+    with scene.place.admin() as admin, admin.pipeline(transaction=False) as pipeline:
+        admin.config_set("maxmemory", admin.info("memory")["used_memory"] + 50_000)
+        admin.config_set("maxmemory-policy", "allkeys-lru")
+        for number in range(JUNK):
+            pipeline.set(f"junk:{number}", b"x" * 1000)
+        pipeline.execute(raise_on_error=False)
+
+
+def spoil(scene: Scene) -> None:
+    """Write garbage into each key, and into each field of the hash."""
+    with scene.place.admin() as admin, admin.pipeline(transaction=False) as pipeline:
+        for name in KEYS:
+            pipeline.set(key(scene, name), b"\xff garbage \x00")
+        for name in FIELDS:
+            pipeline.hset(key(scene, "ext"), name, b"\xff garbage,\x00:")
+        pipeline.xadd(key(scene, "history"), {"at": b"\xff", "from": "here", "to": "there"})
+        pipeline.execute()
+
+
+def replace(scene: Scene) -> None:
+    """Make lists of all keys."""
+    with scene.place.admin() as admin, admin.pipeline() as pipeline:
+        for name in (*KEYS, "ext", "history"):
+            pipeline.delete(key(scene, name))
+            pipeline.rpush(key(scene, name), "a", "b")
+        pipeline.execute()
+
+
+def become_replica(scene: Scene) -> None:
+    with scene.place.admin() as admin:
+        admin.replicaof("127.0.0.1", servers.free_port())
+
+
+once: Any = functools.partial(Fault, kind=REDIS)
+shared: Any = functools.partial(once, effect=Effect.SHARED, again=True)
+
+FAULTS = (
+    once("killed with SIGKILL, restarted empty", breaks=kill, mends=start),
+    once("stopped with SIGSTOP: it hangs, and refuses nothing", breaks=pause, mends=resume),
+    once(
+        "killed, restarted from a dump from before the circuit opened", breaks=in_turn(save_and_trip, kill), mends=start
+    ),
+    once(
+        "killed, restarted from a dump from when the circuit was open",
+        breaks=in_turn(trip_and_save, kill),
+        mends=start,
+        quick=False,
+    ),
+    shared("FLUSHALL", breaks=command("FLUSHALL")),
+    shared("SCRIPT FLUSH", breaks=command("SCRIPT", "FLUSH"), sound=True, quick=False),
+    shared("CLIENT KILL of all clients", breaks=cut_off, effect=Effect.EITHER, sound=True),
+    once(
+        "CLIENT PAUSE",
+        breaks=command("CLIENT", "PAUSE", 600_000, "WRITE"),
+        mends=command("CLIENT", "UNPAUSE"),
+        quick=False,
+    ),
+    once(
+        "maxmemory is reached, noeviction",
+        breaks=command("CONFIG", "SET", "maxmemory", 1),
+        mends=command("CONFIG", "SET", "maxmemory", 0),
+        quick=False,
+    ),
+    shared(
+        "maxmemory is reached, allkeys-lru",
+        breaks=fill,
+        mends=in_turn(command("CONFIG", "SET", "maxmemory", 0), command("FLUSHALL")),
+        effect=Effect.EITHER,
+    ),
+    once(
+        "a replica that takes no writes",
+        breaks=become_replica,
+        mends=command("REPLICAOF", "NO", "ONE"),
+        quick=False,
+    ),
+    once("another password", breaks=lock_out, mends=let_in),
+    once(
+        "an ACL without a needed command",
+        breaks=command("ACL", "SETUSER", "default", "-hset"),
+        mends=command("ACL", "SETUSER", "default", "+@all"),
+        prepares=command("ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all"),
+    ),
+    shared("each key is of the wrong type", breaks=replace, says="not understood"),
+    shared("garbage in every key and field", breaks=spoil, says="not understood"),
+    once(
+        "TLS with a certificate that nobody trusts",
+        kind=TLS,
+        breaks=in_turn(kill, other_certificate, start),
+        mends=in_turn(kill, right_certificate, start),
+        impossible=without_tls,
+        lasting=False,
+    ),
+    once(
+        "a server older than Redis 5",
+        kind=OLD_REDIS,
+        breaks=write_after_time(0),
+        mends=write_after_time(1),
+        impossible=no_old_redis,
+        lasting=False,
+        says="needs Redis 5 or newer",
+    ),
+)

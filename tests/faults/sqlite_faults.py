@@ -1,0 +1,180 @@
+"""What happens to an SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from faults import worker
+from faults.fault import Effect, Fault, Scene
+from faults.patience import sleep
+from faults.places import SMALL_DISK, SQLITE
+from faults.small_disk import no_small_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: User number of nobody, who may write nowhere.
+NOBODY = 65_534
+
+#: As the first version of this package made them.
+FIRST_SCHEMA = """
+CREATE TABLE circuits (namespace TEXT PRIMARY KEY, state TEXT NOT NULL, generation INTEGER NOT NULL,
+    fail_counter INTEGER NOT NULL, success_counter INTEGER NOT NULL, opened_at INTEGER NOT NULL,
+    open_until INTEGER NOT NULL, trips INTEGER NOT NULL, reason TEXT NOT NULL, permits TEXT NOT NULL)"""
+
+
+def files(scene: Scene) -> list[Path]:
+    """Return the file, its write-ahead log, and that one's index."""
+    path: Path = scene.place.path
+    return [path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")]
+
+
+def connection(scene: Scene) -> sqlite3.Connection:
+    return sqlite3.connect(scene.place.path, timeout=10, isolation_level=None, check_same_thread=False)
+
+
+def lock(scene: Scene) -> None:
+    scene.notes["locked"] = connection(scene)
+    scene.notes["locked"].execute("BEGIN EXCLUSIVE")
+
+
+def unlock(scene: Scene) -> None:
+    scene.notes.pop("locked").close()
+
+
+def lock_for(seconds: float) -> Callable[[Scene], None]:
+    def hold(scene: Scene) -> None:
+        lock(scene)
+        sleep(seconds)
+
+    return hold
+
+
+def die_in_transaction(scene: Scene) -> None:
+    """Kill a process that has opened the circuit, and not yet committed that."""
+    program = (
+        "import os, sqlite3, sys, time\n"
+        "connection = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)\n"
+        "connection.execute('BEGIN IMMEDIATE')\n"
+        "connection.execute(\"UPDATE circuits SET state = 'open', generation = generation + 7\")\n"
+        "time.sleep(0.1)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, scene.place.path], check=False)
+
+
+def fill_disk(scene: Scene) -> None:
+    """No file may become longer than the log is now, so nothing can be written behind its end."""
+    scene.traffic.ask_all(worker.limit_files, 1)
+
+
+def free_disk(scene: Scene) -> None:
+    scene.traffic.ask_all(worker.limit_files, -1)
+
+
+def fill_small_disk(scene: Scene) -> None:
+    with scene.place.path.with_name("junk").open("wb", buffering=0) as junk:
+        for size in (4096, 1):
+            while True:
+                try:
+                    junk.write(b"x" * size)
+                except OSError:
+                    break
+
+
+def free_small_disk(scene: Scene) -> None:
+    scene.place.path.with_name("junk").unlink()
+
+
+def delete(scene: Scene) -> None:
+    for path in files(scene):
+        path.unlink(missing_ok=True)
+
+
+def delete_only_the_file(scene: Scene) -> None:
+    scene.place.path.unlink(missing_ok=True)
+
+
+def forbid_writing(scene: Scene) -> None:
+    """Delete the file, and let nobody make another one; root, who may write everywhere, becomes nobody."""
+    if os.geteuid() == 0:
+        scene.traffic.ask_all(worker.become, NOBODY)
+    scene.place.path.parent.chmod(0o555)
+    delete(scene) if os.geteuid() == 0 else None
+
+
+def allow_writing(scene: Scene) -> None:
+    scene.place.path.parent.chmod(0o755)
+    if os.geteuid() == 0:
+        scene.traffic.ask_all(worker.become, 0)
+
+
+def corrupt(offset: int, length: int) -> Callable[[Scene], None]:
+    """Return what writes garbage over a part of the file, all of which is in the file and not in its log."""
+
+    def spoil(scene: Scene) -> None:
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(connection(scene)) as client,
+        ):  # it may be damaged already
+            client.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with scene.place.path.open("r+b") as file:
+            file.seek(offset)
+            file.write(b"\xa5garbage" * (length // 8))
+
+    return spoil
+
+
+def make_first_version(scene: Scene) -> None:
+    with contextlib.closing(connection(scene)) as client:
+        client.execute(FIRST_SCHEMA)
+
+
+def add_columns_and_lock(scene: Scene) -> None:
+    """As a later version may: what is there stays, and there is more. An outage shows whether writes are tried."""
+    with contextlib.closing(connection(scene)) as client:
+        for table in ("circuits", "circuit_changes"):
+            client.execute(f"ALTER TABLE {table} ADD COLUMN later TEXT NOT NULL DEFAULT ''")
+        client.execute("PRAGMA user_version = 2")
+    lock(scene)
+
+
+once: Any = functools.partial(Fault, kind=SQLITE)
+shared: Any = functools.partial(once, effect=Effect.SHARED, again=True)
+
+FAULTS = (
+    shared("a writer is killed in mid-transaction", breaks=die_in_transaction, sound=True),
+    once("locked by another program", breaks=lock, mends=unlock, sound=True),
+    once("locked by another program for 30 s", breaks=lock_for(30), mends=unlock, sound=True, quick=False),
+    once("the disk is full (a limit of file sizes)", breaks=fill_disk, mends=free_disk),
+    once(
+        "the disk is full (a small tmpfs)",
+        kind=SMALL_DISK,
+        breaks=fill_small_disk,
+        mends=free_small_disk,
+        impossible=no_small_disk,
+        quick=False,
+    ),
+    once("deleted, in a directory where no file can be made", breaks=forbid_writing, mends=allow_writing),
+    shared("deleted with its log", breaks=delete, effect=Effect.EITHER),
+    shared("deleted without its log", breaks=delete_only_the_file, effect=Effect.EITHER, quick=False),
+    shared("its beginning is garbage", breaks=corrupt(0, 512), effect=Effect.EITHER, says="set aside", quick=False),
+    shared("its middle is garbage", breaks=corrupt(4096, 16_384), effect=Effect.EITHER, says="set aside"),
+    once(
+        "made by the first version",
+        prepares=make_first_version,
+        breaks=lock,
+        mends=unlock,
+        sound=True,
+        lasting=False,
+        quick=False,
+    ),
+    once("a later version has added columns", breaks=add_columns_and_lock, mends=unlock, sound=True, lasting=False),
+)

@@ -1,0 +1,69 @@
+"""Certificates of two authorities, of which the workers trust one."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import servers
+import trustme
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from faults.fault import Scene
+
+SERVER, KEY, TRUSTED = "server.pem", "server.key", "trusted.pem"
+
+
+class Certificates:
+    """Writes the server's certificate, and the one of the authority that is trusted.
+
+    Args:
+        directory: Where.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._trusted, self._other = trustme.CA(), trustme.CA()
+        self._trusted.cert_pem.write_to_path(str(directory / TRUSTED))
+        self.use_right()
+
+    @property
+    def options(self) -> list[str]:
+        """What redis-server is told."""
+        paths = (SERVER, KEY, TRUSTED)
+        files = zip(("--tls-cert-file", "--tls-key-file", "--tls-ca-cert-file"), paths, strict=True)
+        return [
+            "--tls-auth-clients",
+            "no",
+            *(word for name, path in files for word in (name, str(self.directory / path))),
+        ]
+
+    def use_right(self) -> None:
+        self._use(self._trusted)
+
+    def use_other(self) -> None:
+        self._use(self._other)
+
+    def _use(self, authority: trustme.CA) -> None:
+        issued = authority.issue_cert("127.0.0.1")
+        issued.private_key_pem.write_to_path(str(self.directory / KEY))
+        issued.cert_chain_pems[0].write_to_path(str(self.directory / SERVER))
+
+
+def other_certificate(scene: Scene) -> None:
+    scene.place.certificates.use_other()
+
+
+def right_certificate(scene: Scene) -> None:
+    scene.place.certificates.use_right()
+
+
+def without_tls() -> str:
+    """Return why there is no TLS: a server that was built without it complains of the first option, not the second."""
+    program = servers.redis_server_program()
+    assert program is not None
+    words = [program, "--tls-port", "0", "--port", "none"]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    return "this redis-server was built without TLS" if ">>> 'tls-port" in run.stderr else ""

@@ -1,0 +1,252 @@
+"""What a worker process does: it calls steadily through one breaker, in one colour, and notes each call.
+
+These functions travel to worker processes by name (see `fleet.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import sys
+import threading
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pybreaker_ext
+from faults import board, calls, clocks
+from faults.attempt import Attempt
+
+if TYPE_CHECKING:
+    from faults.calls import Call
+
+#: Seconds between two calls of a thread or task.
+PAUSE: Final = 0.02
+
+SETTINGS: Final[dict[str, Any]] = {
+    "fail_max": 3,
+    "reset_timeout": 0.5,
+    "success_threshold": 2,
+    "probe_timeout": 1.0,
+}
+
+THREADS, ASYNCIO = "threads", "asyncio"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one worker is told."""
+
+    url: str
+    #: The circuit's.
+    name: str
+    board: str
+    number: int
+    colour: str
+    max_staleness: float
+    #: Arguments of the registry and of the breaker.
+    settings: dict[str, Any] = field(default_factory=dict)
+    #: Names a function of `faults.clocks` that makes the storage; empty: the registry does.
+    storage: str = ""
+    #: Threads or tasks that call.
+    lanes: int = 2
+
+
+class Vitals(NamedTuple):
+    """What a process uses."""
+
+    threads: int
+    tasks: int
+    files: int
+    children: int
+    #: Bytes.
+    memory: int
+
+
+class Look(NamedTuple):
+    """A circuit as a worker sees it."""
+
+    state: str
+    shared: bool
+    generation: int
+
+
+class Heard(logging.Handler):
+    """All that is logged in this process: ours, warnings, errors that nobody caught."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.levelname} {record.name}: {record.getMessage()}")
+        if record.exc_info and record.exc_info[1]:
+            self.lines[-1] += f" ({record.exc_info[1]!r})"
+
+
+class Work:
+    """One worker's breaker, and what calls it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.board = board.Board(plan.board)
+        self.heard = Heard()
+        self.calls: list[Call] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._listen()
+        self.breaker = breaker_of(plan)
+        self.storage: Any = self.breaker._state_storage
+        self._stopping = threading.Event()
+        self._lanes = [threading.Thread(target=lane, daemon=True) for lane in self._targets()]
+        for lane in self._lanes:
+            lane.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for lane in self._lanes:
+            lane.join()
+        logging.getLogger().removeHandler(self.heard)
+
+    def look(self) -> Look:
+        if self.loop is None:
+            found = self.breaker.snapshot()
+        else:
+            found = asyncio.run_coroutine_threadsafe(self.breaker.snapshot_async(), self.loop).result()
+        return Look(found.state.value, found.shared, found.generation)
+
+    def _listen(self) -> None:
+        logging.getLogger().addHandler(self.heard)
+        logging.getLogger("pybreaker_ext").setLevel(logging.INFO)
+        logging.captureWarnings(capture=True)
+        warnings.simplefilter("always")
+        lines = self.heard.lines
+        sys.unraisablehook = lambda problem: lines.append(f"ERROR unraisable: {problem.exc_value!r}")
+        threading.excepthook = lambda problem: lines.append(f"ERROR thread: {problem.exc_value!r}")
+
+    def _targets(self) -> list[Any]:
+        if self.plan.colour == THREADS:
+            return [self._lane] * self.plan.lanes
+        return [lambda: asyncio.run(self._loop())]
+
+    def _lane(self) -> None:
+        while not self._stopping.wait(PAUSE):
+            attempt = Attempt(self.board, self.plan.number, self.storage.outage.epoch)
+            try:
+                verdict, error = attempt.returned(self.breaker.call(attempt.backend)), None
+            except BaseException as caught:  # noqa: BLE001  whatever a caller gets is noted
+                verdict, error = attempt.raised(caught), caught
+            self._note(attempt, verdict, error)
+
+    async def _loop(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        await asyncio.gather(*(self._lane_async() for _ in range(self.plan.lanes)))
+
+    async def _lane_async(self) -> None:
+        while not self._stopping.is_set():
+            await asyncio.sleep(PAUSE)
+            attempt = Attempt(self.board, self.plan.number, self.storage.outage.epoch)
+            try:
+                verdict, error = attempt.returned(await self.breaker.call_async(attempt.backend_async)), None
+            except BaseException as caught:  # noqa: BLE001  whatever a caller gets is noted
+                verdict, error = attempt.raised(caught), caught
+            self._note(attempt, verdict, error)
+
+    def _note(self, attempt: Attempt, verdict: str, error: BaseException | None) -> None:
+        number = self.plan.number
+        self.calls.append(attempt.noted(verdict, error, self.storage.outage.epoch))
+        self.board.add(number, board.CALLS)
+        if verdict == calls.REJECTED:
+            self.board.add(number, board.REJECTIONS)
+
+
+def breaker_of(plan: Plan) -> Any:
+    settings = {**SETTINGS, **plan.settings, "max_staleness": plan.max_staleness}
+    if plan.storage:
+        return pybreaker_ext.CircuitBreaker(
+            state_storage=getattr(clocks, plan.storage)(plan.url, plan.name), **settings
+        )
+    return pybreaker_ext.CircuitBreakerRegistry(plan.url, **settings).get(plan.name)
+
+
+_work: Work | None = None
+
+
+def work() -> Work:
+    """Return this process's work."""
+    assert _work is not None
+    return _work
+
+
+def begin(plan: Plan) -> int:
+    """Begin to call; return the process's number."""
+    global _work  # noqa: PLW0603  one per process
+    _work = Work(plan)
+    return os.getpid()
+
+
+def end() -> None:
+    work().stop()
+
+
+def collect() -> tuple[list[Call], list[str]]:
+    """Return what was noted and heard since this was last called."""
+    mine = work()
+    noted, mine.calls = mine.calls, []
+    heard = mine.heard.lines[:]
+    del mine.heard.lines[: len(heard)]
+    return noted, heard
+
+
+def look() -> Look:
+    return work().look()
+
+
+def vitals() -> Vitals:
+    gc.collect()
+    mine = work()
+    tasks = len(asyncio.all_tasks(mine.loop)) if mine.loop is not None else 0
+    status = Path("/proc/self/status").read_text()
+    kilobytes = next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    return Vitals(threading.active_count(), tasks, files, len(children), int(kilobytes) * 1024)
+
+
+def limit_files(size: int) -> None:
+    """Let this process write no file beyond so many bytes: a disk that is full. -1: it is mended."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size if size >= 0 else hard, hard))
+
+
+def become(user: int) -> None:
+    """Have another user's rights."""
+    os.seteuid(user)
+
+
+class Blocking(pybreaker_ext.CircuitBreakerListener):
+    """Blocks at each change of state.
+
+    Args:
+        seconds: For how long.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+        time.sleep(self._seconds)
+
+
+def listen(seconds: float) -> None:
+    """Add a listener that blocks."""
+    work().breaker.add_listener(Blocking(seconds))
+
+
+def listen_no_more() -> None:
+    for listener in work().breaker.listeners:
+        work().breaker.remove_listener(listener)

@@ -1,0 +1,116 @@
+"""What happens to worker processes. The store is well all the time, so what one of them knows holds for all."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from faults import board, worker
+from faults.fault import Effect, Fault, Scene
+from faults.patience import sleep, wait_until
+from faults.places import REDIS, SQLITE
+from faults.worker import SETTINGS
+
+#: Seconds: longer than the lease of a probe.
+LEASE = 1.5 * SETTINGS["probe_timeout"]
+#: Seconds for which a listener blocks.
+BLOCKED = 1.0
+#: The worker that things happen to: of threads, without a view of its own. Another one is of asyncio.
+THREADED, LOOPING = 0, 1
+
+
+def kill_and_replace(scene: Scene) -> None:
+    for number in (THREADED, LOOPING):
+        scene.traffic.kill(number)
+        scene.traffic.start(number)
+
+
+def kill_all_and_replace(scene: Scene) -> None:
+    """No process is left that knows anything; of SQLite's file, its log is left behind."""
+    for number in list(scene.traffic.present):
+        scene.traffic.kill(number)
+    scene.traffic.start_all()
+
+
+def stop_for_a_lease(scene: Scene) -> None:
+    for number in (THREADED, LOOPING):
+        scene.traffic.pause(number)
+    sleep(LEASE)
+    for number in (THREADED, LOOPING):
+        scene.traffic.resume(number)
+
+
+def open_circuit(scene: Scene) -> None:
+    scene.traffic.board.sick = True
+    scene.traffic.rejections()
+
+
+def exit_in_probe(scene: Scene) -> None:
+    """The circuit is open, so the next function that runs is a probe's; its process ends in it."""
+    open_circuit(scene)
+    for number in (THREADED, LOOPING):
+        scene.traffic.board.order(number, board.EXIT)
+        wait_until("a probe ends its process", functools.partial(scene.traffic.is_dead, number))
+        scene.traffic.kill(number)
+    scene.traffic.rejections()
+    for number in (THREADED, LOOPING):
+        scene.traffic.start(number)
+
+
+def stop_in_probe(scene: Scene) -> None:
+    """A probe's process stops for longer than its lease; then it goes on, and reports."""
+    open_circuit(scene)
+    for number in (THREADED, LOOPING):
+        scene.traffic.board.order(number, board.STOP)
+        wait_until("a probe stops its process", functools.partial(scene.traffic.is_stopped, number))
+        scene.traffic.absent.add(number)
+        sleep(LEASE)
+        scene.traffic.resume(number)
+
+
+def block_listener(scene: Scene) -> None:
+    for number in (THREADED, LOOPING):
+        scene.traffic.ask(number, worker.listen, BLOCKED)
+
+
+def unblock_listener(scene: Scene) -> None:
+    for number in (THREADED, LOOPING):
+        scene.traffic.ask(number, worker.listen_no_more)
+
+
+once: Any = functools.partial(Fault, effect=Effect.SHARED, sound=True, lasting=True)
+
+
+def faults_of(kind: str, *, quick: bool) -> tuple[Fault, ...]:
+    return (
+        once("two workers are killed, and replaced", kind=kind, breaks=kill_and_replace, again=True, quick=quick),
+        once(
+            "all workers are killed, and replaced", kind=kind, breaks=kill_all_and_replace, again=True, quick=not quick
+        ),
+        once(
+            "two workers are stopped for longer than a lease",
+            kind=kind,
+            breaks=stop_for_a_lease,
+            bound=LEASE,
+            quick=not quick,
+        ),
+        once("os._exit in a probe", kind=kind, breaks=exit_in_probe, quick=quick),
+        once(
+            "a probe's process stops for longer than its lease",
+            kind=kind,
+            breaks=stop_in_probe,
+            bound=LEASE,
+            quick=quick,
+        ),
+        once(
+            "a listener of two workers blocks for a second",
+            kind=kind,
+            breaks=block_listener,
+            mends=unblock_listener,
+            bound=20 * BLOCKED,
+            quick=not quick,
+        ),
+    )
+
+
+FAULTS = (*faults_of(REDIS, quick=True), *faults_of(SQLITE, quick=False))

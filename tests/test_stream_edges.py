@@ -1,0 +1,456 @@
+"""Streams at their edges: what is closed and how, what is kept, and what ends while a stream is open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import math
+import socket
+import subprocess
+import sys
+import textwrap
+import weakref
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from colours import COLOURS, ENDED, Source
+from test_streams import FAILURE, NOTHING, SUCCESS, BackendError, Case, ConsumersError
+
+from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitRedisStorage
+from pybreaker_ext.streams import IncompleteStreamError
+from pybreaker_ext.streams.watchdog import watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BOTH = pytest.mark.parametrize("colour", COLOURS, ids=lambda colour: colour.name)
+
+
+class Chunks:
+    """What is iterated by a generator that it makes, as `requests.Response` is."""
+
+    status_code = 200
+
+    def __init__(self, *chunks: Any) -> None:
+        self.chunks = chunks
+        self.ended: list[str] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self.chunks
+        finally:
+            self.ended.append("iterator")
+
+    async def __aiter__(self) -> Any:
+        try:
+            for chunk in self.chunks:
+                yield chunk
+        finally:
+            await asyncio.sleep(0)
+            self.ended.append("iterator")
+
+    def close(self) -> None:
+        self.ended.append("stream")
+
+
+class Wired:
+    """Has a connection, as httpx's responses tell of theirs."""
+
+    def __enter__(self) -> Self:
+        self.connection, self._other = socket.socketpair()
+        stream = SimpleNamespace(get_extra_info=lambda _: self.connection)
+        self.extensions = {"network_stream": stream}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        self._other.close()
+
+
+class Manager:
+    """A context manager of either colour that notes how it is left."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+        self.left: list[Any] = []
+
+    def __enter__(self) -> Any:
+        return self.found
+
+    def __exit__(self, *error: object) -> None:
+        self.left.append(error[1])
+
+    async def __aenter__(self) -> Any:
+        return self.found
+
+    async def __aexit__(self, *error: object) -> None:
+        self.left.append(error[1])
+
+
+@BOTH
+class TestClosing:
+    def test_the_iterator_that_was_made_of_it_too(self, colour: Any) -> None:
+        case, found = Case(), Chunks(1, 2)
+
+        async def story() -> None:
+            stream = case.breaker.stream(colour.returning(found))
+            await colour.next(stream)
+            assert stream.status_code == 200
+            await colour.close(stream)
+            assert found.ended == ["iterator", "stream"]
+
+        colour.run(story())
+
+    def test_also_when_it_can_not_be_iterated_after_all(self, colour: Any) -> None:
+        closed: list[bool] = []
+
+        class Broken:
+            def __iter__(self) -> Any:
+                raise BackendError
+
+            __aiter__ = __iter__
+
+            def close(self) -> None:
+                closed.append(True)
+
+        case = Case()
+
+        async def story() -> None:
+            with pytest.raises(BackendError):
+                await colour.next(case.breaker.stream(colour.returning(Broken())))
+
+        colour.run(story())
+        assert (case.counted, closed) == (FAILURE, [True])
+
+    def test_a_generator_that_a_manager_gave(self, colour: Any) -> None:
+        source = Source(1, 2)
+        manager = Manager(colour.function(source)())
+
+        async def story() -> None:
+            stream = Case().breaker.stream(lambda: manager)
+            await colour.next(stream)
+            await colour.close(stream)
+            assert (source.closed, len(manager.left)) == (1, 1)
+
+        colour.run(story())
+
+    def test_a_manager_is_not_told_of_what_the_consumer_is_handling(self, colour: Any) -> None:
+        """A stream may well be the answer to an error: a second attempt, or another model."""
+        case, manager = Case(), Manager(Chunks(1, 2))
+
+        def consumer_fails() -> None:
+            raise ConsumersError
+
+        async def story() -> None:
+            try:
+                consumer_fails()
+            except ConsumersError:
+                assert await colour.all(case.breaker.stream(lambda: manager)) == [1, 2]
+
+        colour.run(story())
+        assert (case.counted, manager.left) == (SUCCESS, [None])
+
+    def test_a_manager_is_told_of_an_error(self, colour: Any) -> None:
+        case, error = Case(), BackendError()
+        manager = Manager(colour.function(Source(1, error))())
+
+        async def story() -> None:
+            with pytest.raises(BackendError):
+                await colour.all(case.breaker.stream(lambda: manager))
+
+        colour.run(story())
+        assert (case.counted, manager.left) == (FAILURE, [error])
+
+    def test_a_manager_that_gives_itself_is_no_stream(self, colour: Any) -> None:
+        """As aiohttp's responses do."""
+        case, manager = Case(), Manager(None)
+        manager.found = manager
+
+        async def story() -> None:
+            with pytest.raises(TypeError, match="the context manager gave Manager, which is"):
+                await colour.next(case.breaker.stream(lambda: manager))
+
+        colour.run(story())
+        assert (case.counted, len(manager.left)) == (NOTHING, 1)
+
+
+@BOTH
+class TestConsumersMistakes:
+    def test_sending_to_what_is_no_generator(self, colour: Any) -> None:
+        case = Case()
+
+        class Stream:
+            def __next__(self) -> int:
+                return 1
+
+            async def __anext__(self) -> int:
+                return 1
+
+        async def story() -> None:
+            stream = case.breaker.stream(colour.returning(Stream()))
+            await colour.next(stream)
+            with pytest.raises(AttributeError, match="send"):
+                await colour.send(stream, 5)
+
+        colour.run(story())
+        assert case.counted == NOTHING
+
+    def test_an_error_of_theirs_that_the_source_wraps_twice(self, colour: Any) -> None:
+        case = Case()
+
+        @contextlib.contextmanager
+        def wrapping() -> Iterator[None]:
+            try:
+                yield
+            except Exception as error:
+                raise RuntimeError from error
+
+        def plain() -> Iterator[int]:
+            with wrapping(), wrapping():
+                yield 1
+
+        async def asynchronous() -> Any:
+            with wrapping(), wrapping():
+                yield 1
+
+        async def story() -> None:
+            stream = case.breaker(plain if colour.name == "threads" else asynchronous)()
+            await colour.next(stream)
+            with pytest.raises(RuntimeError):
+                await colour.throw(stream, ConsumersError())
+
+        colour.run(story())
+        assert case.counted == NOTHING
+
+
+@BOTH
+class TestRules:
+    @pytest.mark.parametrize("name", ["complete", "failure_chunk"])
+    def test_an_answer_that_is_neither_true_nor_false_is_a_failed_rule(
+        self, colour: Any, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As numpy's arrays are neither."""
+
+        class Neither:
+            def __bool__(self) -> bool:
+                raise ValueError("ambiguous")
+
+        case = Case()
+
+        async def story() -> None:
+            predicate: Any = {name: lambda _: Neither()}
+            assert await colour.all(case.breaker.stream(colour.function(Source(1)), **predicate)) == [1]
+
+        with caplog.at_level(logging.ERROR, "pybreaker_ext.streams"):
+            colour.run(story())
+        assert case.counted == FAILURE
+        assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError]
+
+
+def test_a_stream_of_either_colour_is_closed_by_aclose_however_it_was_begun() -> None:
+    case, source = Case(), Source(1, 2)
+
+    async def story() -> None:
+        stream = case.breaker.stream(lambda: source.plain())
+        assert next(stream) == 1
+        await stream.aclose()
+        assert (case.counted, source.closed) == (NOTHING, 1)
+
+    asyncio.run(story())
+
+
+class TestTimeouts:
+    @pytest.mark.parametrize("then", [None, BackendError()])
+    def test_a_source_that_hides_its_cancellation_has_stalled_all_the_same(self, then: Exception | None) -> None:
+        case = Case(ignore=[BackendError])
+
+        async def stalls() -> Any:
+            yield 1
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                if then is not None:
+                    raise then from None
+
+        async def story() -> None:
+            stream = case.breaker.stream(stalls, chunk_timeout=0.05)
+            assert await anext(stream) == 1
+            with pytest.raises(TimeoutError, match="next chunk"):
+                await anext(stream)
+
+        asyncio.run(story())
+        assert case.counted == FAILURE
+
+    def test_a_blank_line_is_a_chunk_too(self) -> None:
+        """Or nothing would end the wait for the next one."""
+        case = Case()
+
+        async def stalls() -> Any:
+            yield ""
+            await asyncio.sleep(1000)
+
+        async def story() -> None:
+            stream = case.breaker.stream(stalls, chunk_timeout=0.05)
+            assert await anext(stream) == ""
+            async with asyncio.timeout(30):
+                with pytest.raises(TimeoutError, match="next chunk"):
+                    await anext(stream)
+
+        asyncio.run(story())
+        assert case.counted == FAILURE
+
+
+class KeptError(Exception):
+    pass
+
+
+@BOTH
+class TestWhatIsKept:
+    """Errors are let go of at once, and not when Python looks for cycles: they hold frames, and these a lot."""
+
+    @pytest.fixture(autouse=True)
+    def no_collector(self) -> Iterator[None]:
+        gc.disable()
+        yield
+        gc.enable()
+
+    def gone(self, colour: Any, breaker: CircuitBreaker, source: Any, consume: Any, **limits: Any) -> bool:
+        """Tell whether nobody has kept an error that came out of a stream."""
+        errors: list[Exception] = [KeptError()]
+        found = weakref.ref(errors[0])
+
+        async def story() -> None:
+            stream = breaker.stream(source, errors, **limits)
+            with contextlib.suppress(KeptError, CircuitBreakerError):
+                await consume(stream, errors)
+
+        colour.run(story())
+        assert not errors
+        return found() is None
+
+    @pytest.mark.parametrize("settings", [{}, {"fail_max": 1}, {"ignore": [KeptError]}])
+    def test_errors_of_the_backend(self, colour: Any, settings: Any) -> None:
+        def plain(errors: list[Exception]) -> Iterator[int]:
+            yield 1
+            raise errors.pop()
+
+        async def asynchronous(errors: list[Exception]) -> Any:
+            yield 1
+            raise errors.pop()
+
+        async def consume(stream: Any, _: Any) -> None:
+            await colour.all(stream)
+
+        source = plain if colour.name == "threads" else asynchronous
+        assert self.gone(colour, CircuitBreaker(**settings), source, consume)
+
+    @pytest.mark.parametrize("limits", [{}, {"chunk_timeout": 500.0}])
+    @pytest.mark.parametrize("caught", [(), KeptError])
+    def test_errors_of_the_consumer(self, colour: Any, caught: Any, limits: Any) -> None:
+        class Response(Wired):
+            def plain(self, _: Any) -> Iterator[int]:
+                with contextlib.suppress(caught):
+                    yield 1
+                yield 2
+
+            async def asynchronous(self, _: Any) -> Any:
+                with contextlib.suppress(caught):
+                    yield 1
+                yield 2
+
+        async def consume(stream: Any, errors: list[Exception]) -> None:
+            await colour.next(stream)
+            if colour.name == "threads":
+                stream.throw(errors.pop())
+            else:
+                await stream.athrow(errors.pop())
+
+        with Response() as response:
+            assert self.gone(colour, CircuitBreaker(), colour.function(response), consume, **limits)
+
+    def test_an_answer_cut_off_after_an_error_event(self, colour: Any) -> None:
+        case, found = Case(), []
+
+        async def story() -> None:
+            stream = case.breaker.stream(
+                colour.function(Source(1)), complete=lambda _: False, failure_chunk=lambda _: True
+            )
+            try:
+                await colour.all(stream)
+            except IncompleteStreamError as error:
+                found.append(weakref.ref(error))
+            del stream
+
+        colour.run(story())
+        assert [reference() for reference in found] == [None]
+
+
+class TestEndings:
+    @pytest.mark.parametrize("times", range(5))
+    def test_of_a_loop_with_open_streams(self, redis_server: Any, caplog: pytest.LogCaptureFixture, times: int) -> None:
+        """The loop closes all its generators at once: the streams', and the one that closes the store's client."""
+        with redis_server.client(socket_timeout=10, socket_connect_timeout=10) as client:
+            storage = CircuitRedisStorage("closed", client, f"ending-{times}")
+            breaker = CircuitBreaker(half_open_max_calls=20, probe_timeout=1000, state_storage=storage)
+            kept: list[Any] = []
+
+            async def main() -> None:
+                await breaker.half_open_async()
+                kept.extend(breaker.stream(Source(1, 2).asynchronous) for _ in range(10))
+                for stream in kept:
+                    await anext(stream)
+
+            with caplog.at_level(logging.WARNING, "pybreaker_ext"):
+                asyncio.run(main())
+            look = breaker.snapshot()
+            assert (look.state, look.probes) == ("half-open", 0)
+            assert [record for record in caplog.records if record.name.startswith("pybreaker_ext")] == []
+
+    def test_of_an_interpreter_with_open_streams(self) -> None:
+        """The watchdog's thread, a daemon, may have been stopped anywhere."""
+        program = textwrap.dedent(
+            """
+            import socket
+            from types import SimpleNamespace
+
+            from pybreaker_ext import CircuitBreaker
+
+
+            class Stream:
+                def __init__(self):
+                    self.sockets = socket.socketpair()
+                    stream = SimpleNamespace(get_extra_info=lambda _: self.sockets[0])
+                    self.extensions = {"network_stream": stream}
+
+                def __next__(self):
+                    return 1
+
+                def close(self):
+                    print("closed")
+
+
+            breaker = CircuitBreaker()
+            streams = [breaker.stream(Stream, chunk_timeout=500) for _ in range(5)]
+            for stream in streams:
+                next(stream)
+            """
+        )
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+        assert (ended.stdout, ended.stderr) == ("closed\n" * 5, "")
+
+
+def test_a_returned_response_is_known_to_the_watchdog_though_another_thing_iterates_it() -> None:
+    """As `requests.get(..., stream=True)` gives one."""
+
+    class Response(Chunks, Wired):
+        pass
+
+    with Response(1, 2) as response:
+        stream = CircuitBreaker().stream(lambda: response, chunk_timeout=500)
+        assert next(stream) == 1
+        assert [watch.until < math.inf for watch in watchdog._watches] == [False]
+        assert (next(stream), next(stream, ENDED)) == (2, ENDED)
+        assert watchdog._watches == set()
