@@ -103,7 +103,7 @@ ERRORS: Final = st.tuples(
 )
 
 
-def error_of(recipes: list[Recipe], loop: bool) -> BaseException:  # noqa: FBT001  as it is drawn
+def error_of(recipes: list[Recipe], loop: bool) -> BaseException:
     """Return an exception of a call."""
     errors: list[BaseException] = [recipe.make() for recipe in recipes]
     followers = [*errors[1:], *(errors[:1] if loop else [])]

@@ -48,25 +48,39 @@ _OPTIONS: Final = (
 
 URLS: Final = st.one_of(
     st.builds(
-        lambda scheme, user, host, path, options: f"{scheme}://{user}{host}{path}" + (options and "?" + "&".join(options)),
+        lambda scheme, user, host, path, options: (
+            f"{scheme}://{user}{host}{path}" + (options and "?" + "&".join(options))
+        ),
         st.sampled_from(_SCHEMES),
         st.sampled_from(_USERS),
         st.sampled_from(_HOSTS) | _TEXT,
         st.sampled_from(_PATHS) | _TEXT,
         st.lists(st.sampled_from(_OPTIONS), max_size=3).map(lambda options: options or ""),
     ),
-    st.builds(lambda scheme, rest: f"{scheme}:{rest}", st.sampled_from(_SCHEMES), st.text(st.characters(), max_size=60)),
+    st.builds(
+        lambda scheme, rest: f"{scheme}:{rest}", st.sampled_from(_SCHEMES), st.text(st.characters(), max_size=60)
+    ),
     ANYTHING,
 )
 
 _KEYS: Final = (
-    *("url", "max_breakers", "key_ttl", "fallback_circuit_state", "history", "default", "breakers", "backoff", "policy"),
+    *(
+        "url",
+        "max_breakers",
+        "key_ttl",
+        "fallback_circuit_state",
+        "history",
+        "default",
+        "breakers",
+        "backoff",
+        "policy",
+    ),
     *("fail_max", "reset_timeout", "success_threshold", "throw_new_error_on_trip", "half_open_max_calls", "max_hold"),
     *("probe_timeout", "max_staleness", "multiplier", "maximum", "jitter", "nope", "", "a.b", "*", "llm"),
 )
 DURATIONS: Final = st.one_of(
     st.lists(
-        st.tuples(st.sampled_from(["1", "0", "1.5", "1.", ".5", "1e3", "-1", "\u0661", "9" * 400]), st.sampled_from(["d", "h", "m", "s", "ms", "us", ""])),
+        st.tuples(st.sampled_from(["1", "0", "1.5", "1.", ".5", "1e3", "-1", "\u0661", "9" * 400]), st.sampled_from(["d", "h", "m", "s", "ms", "us", ""])),  # noqa: E501  one list
         max_size=4,
     ).map(lambda parts: "".join(number + unit for number, unit in parts)),
     ANYTHING,
@@ -89,7 +103,7 @@ FILES: Final = st.one_of(
             lambda key, sign, value: f"{key}{sign}{value}",
             st.sampled_from([*_KEYS, "[default]", "[breakers.llm]", '[breakers."a.*"]', "- a", "&a [*a]", "<<", "? x"]),
             st.sampled_from([" = ", ": ", "\n", ":\n  ", " "]),
-            st.sampled_from(["1", '"30s"', "nan", "inf", "true", "{}", "[]", "1979-05-27", "0x10", "!!python/name:os.system", "*a", "&a", "'", "[" * 50, "2001-01-01", "1_0", "~"]),
+            st.sampled_from(["1", '"30s"', "nan", "inf", "true", "{}", "[]", "1979-05-27", "0x10", "!!python/name:os.system", "*a", "&a", "'", "[" * 50, "2001-01-01", "1_0", "~"]),  # noqa: E501  one list
         ),
         max_size=5,
     ).map(lambda lines: "\n".join(lines).encode()),
@@ -129,11 +143,13 @@ CELLS: Final = st.one_of(
     st.floats(),
     st.binary(max_size=10),
     st.text(max_size=10),
-    st.sampled_from(["closed", "open", "half-open", "manual", "t:1", "t:1,", "t:1:2", ":", "t:-5", "t:1_0", "t:\u0661"]),
+    st.sampled_from(
+        ["closed", "open", "half-open", "manual", "t:1", "t:1,", "t:1:2", ":", "t:-5", "t:1_0", "t:\u0661"]
+    ),
 )
 
 #: Bytes that a Redis key may hold in a record's place.
 VALUES: Final = st.one_of(
     st.binary(max_size=20),
-    st.sampled_from([b"closed", b"open", b"half-open", b"0", b"1", b"-1", b"1.5", b"1e3", b"9" * 17, b"", b" ", b"nan", b"t:1", b"a:1,b:2", b"a:", b":1", b"a:1,,b:1", b"manual", b"\xff"]),
+    st.sampled_from([b"closed", b"open", b"half-open", b"0", b"1", b"-1", b"1.5", b"1e3", b"9" * 17, b"", b" ", b"nan", b"t:1", b"a:1,b:2", b"a:", b":1", b"a:1,,b:1", b"manual", b"\xff"]),  # noqa: E501  one list
 )  # fmt: skip

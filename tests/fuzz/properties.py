@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import sqlite3
 import tempfile
+import traceback
 import warnings
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import fakeredis
-from fuzz import hostile, inputs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 import pybreaker_ext
+from fuzz import hostile, inputs
 from pybreaker_ext import config, config_file, durations, http, names, streams
 from pybreaker_ext.errors import IncompleteStreamError
 from pybreaker_ext.http import waiting
@@ -219,8 +221,36 @@ def _breaker(listeners: list[Any], chosen: list[str]) -> Any:
 RULES: Final = st.lists(st.sampled_from(sorted(_rules())))
 
 
-def _in_both_colours(breaker: Any, function: Callable[[], Any], check: Callable[[Callable[[], Any]], None]) -> None:
-    """Call a function in all the ways there are."""
+class Came(NamedTuple):
+    """What came of a call. Kept apart from all that shows, hashes or chains what goes wrong."""
+
+    result: Any
+    error: BaseException | None
+
+
+def _came(call: Callable[[], Any]) -> Came:
+    try:
+        return Came(call(), None)
+    except BaseException as error:  # noqa: BLE001  whatever it is
+        return Came(None, error)
+
+
+def _came_async(call: Callable[[], Any]) -> Came:
+    """A task must not hold it: asyncio shows its tasks."""
+    came: list[Came] = []
+
+    async def main() -> None:
+        try:
+            came.append(Came(await call(), None))
+        except BaseException as error:  # noqa: BLE001  whatever it is
+            came.append(Came(None, error))
+
+    asyncio.run(main())
+    return came[0]
+
+
+def _in_both_colours(breaker: Any, function: Callable[[], Any]) -> Iterator[Came]:
+    """Call a function in all the ways there are; yield what came of each."""
 
     async def coroutine() -> Any:
         return function()
@@ -235,12 +265,25 @@ def _in_both_colours(breaker: Any, function: Callable[[], Any], check: Callable[
 
     with _quiet():
         for _ in range(3):
-            check(lambda: breaker.call(function))
-            check(breaker(function))
-            check(block)
-            check(lambda: asyncio.run(breaker.call_async(function)))
-            check(lambda: asyncio.run(breaker(coroutine)()))
-            check(lambda: asyncio.run(block_async()))
+            yield _came(lambda: breaker.call(function))
+            yield _came(breaker(function))
+            yield _came(block)
+            yield _came_async(lambda: breaker.call_async(function))
+            yield _came_async(breaker(coroutine))
+            yield _came_async(block_async)
+
+
+def _is_circuits(came: Came) -> bool:
+    return type(came.error) is pybreaker_ext.CircuitBreakerError
+
+
+def _told(came: Came) -> str:
+    """Tell where an error is from, which may do harm when it is shown."""
+    if came.error is None:
+        return "another result"
+    where = BaseException.__dict__["__traceback__"].__get__(came.error)
+    steps = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(where)]
+    return f"{type.__getattribute__(type(came.error), '__name__')} from {' '.join(steps)}"
 
 
 class _quiet:  # noqa: N801  used like a function
@@ -266,15 +309,8 @@ def test_errors_of_a_call(recipe: Any, rules: list[str]) -> None:
     def function() -> Any:
         raise error
 
-    def check(call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except BaseException as found:  # noqa: BLE001  whatever it is
-            assert found is error or type(found) is pybreaker_ext.CircuitBreakerError, type(found).__mro__  # noqa: PT017
-        else:
-            raise AssertionError("the error was swallowed")
-
-    _in_both_colours(_breaker([], rules), function, check)
+    for came in _in_both_colours(_breaker([], rules), function):
+        assert came.error is error or _is_circuits(came), _told(came)
 
 
 @bounded
@@ -282,11 +318,8 @@ def test_errors_of_a_call(recipe: Any, rules: list[str]) -> None:
 def test_results_of_a_call(recipe: hostile.Recipe, rules: list[str]) -> None:
     result = recipe.make()
 
-    def check(call: Callable[[], Any]) -> None:
-        with suppress(pybreaker_ext.CircuitBreakerError):
-            assert call() is result
-
-    _in_both_colours(_breaker([], rules), lambda: result, check)
+    for came in _in_both_colours(_breaker([], rules), lambda: result):
+        assert (came.error is None and came.result is result) or _is_circuits(came), _told(came)
 
 
 PREDICATES: Final = (
@@ -310,26 +343,25 @@ def test_chunks_of_a_stream(recipes: list[hostile.Recipe], complete: Any, failur
         for chunk in chunks:
             yield chunk
 
-    def consume() -> list[Any]:
-        got: list[Any] = []
-        with suppress(IncompleteStreamError, pybreaker_ext.CircuitBreakerError):
-            for chunk in breaker.stream(function, **rules):
-                got.append(chunk)  # noqa: PERF402  what came before the end counts
-        return got
+    def consume(got: list[Any]) -> None:
+        for chunk in breaker.stream(function, **rules):
+            got.append(chunk)  # noqa: PERF402  what came before the end counts
 
-    async def consume_async() -> list[Any]:
-        got: list[Any] = []
-        with suppress(IncompleteStreamError, pybreaker_ext.CircuitBreakerError):
-            async for chunk in breaker.stream(function_async, **rules):
-                got.append(chunk)  # noqa: PERF401
-        return got
+    async def consume_async(got: list[Any]) -> None:
+        async for chunk in breaker.stream(function_async, **rules):
+            got.append(chunk)  # noqa: PERF401
 
     with _quiet():
         for _ in range(2):
-            breaker.close()
-            assert list(map(id, consume())) == list(map(id, chunks))
-            breaker.close()
-            assert list(map(id, asyncio.run(consume_async()))) == list(map(id, chunks))
+            for run, consumer in ((_came, consume), (_came_async, consume_async)):
+                got: list[Any] = []
+                breaker.close()
+                came = run(functools.partial(consumer, got))
+                assert came.error is None or type(came.error) in (
+                    IncompleteStreamError,
+                    pybreaker_ext.CircuitBreakerError,
+                ), _told(came)
+                assert list(map(id, got)) == list(map(id, chunks))
 
 
 @bounded
@@ -343,21 +375,15 @@ def test_hooks_of_listeners(hooks: list[dict[str, str]], ending: str) -> None:
             raise error
         return ending
 
-    def check(call: Callable[[], Any]) -> None:
-        try:
-            assert call() == "result"
-        except ValueError as found:
-            assert found is error  # noqa: PT017
-        except pybreaker_ext.CircuitBreakerError:
-            pass
-
     with _quiet():
         try:
             breaker = _breaker(listeners, [])
         except (TypeError, ValueError) as refusal:
             assert "listener" in str(refusal)  # noqa: PT017
             return
-    _in_both_colours(breaker, function, check)
+    for came in _in_both_colours(breaker, function):
+        right = came.error is error if ending == "error" else came.error is None and came.result == "result"
+        assert right or _is_circuits(came), _told(came)
 
 
 #: By name.
