@@ -30,7 +30,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python tests/mutation",
         description="Put one fault after the other into the state machine, the judge of outcomes and the streams, and run "
-        "the tests that should notice. Ends with status 1 when a mutant survives that survivors.md doesn't explain.",
+        "the tests that should notice. Ends with status 1 when a mutant survives which survivors.md doesn't explain.",
     )
     names = [target.name for target in TARGETS]
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(names)}; all by default")

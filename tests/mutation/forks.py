@@ -154,5 +154,5 @@ class _Loader(SourceFileLoader):
         super().__init__(name, path)
         self._mutated = source
 
-    def get_code(self, fullname: str) -> CodeType | None:  # noqa: ARG002  importlib's signature
+    def get_code(self, fullname: str) -> CodeType | None:
         return compile(self._mutated, self.path, "exec", dont_inherit=True)

@@ -46,7 +46,12 @@ TARGETS: Final = (
     Target(
         "lua",
         ("storage/machine.lua",),
-        ("tests/test_machines.py", "tests/test_contract.py", "-k", "on_redis or (test_contract and redis and not asyncio)"),
+        (
+            "tests/test_machines.py",
+            "tests/test_contract.py",
+            "-k",
+            "on_redis or (test_contract and redis and not asyncio)",
+        ),
         1.0,
     ),
     Target("streams", ("streams/*.py", "streaming.py"), ("tests/test_streams.py",), 0.95),
