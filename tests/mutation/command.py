@@ -29,7 +29,7 @@ MORE: Final = 30.0
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python tests/mutation",
-        description="Put one fault after the other into the state machine, the judge of outcomes and the streams, and run "
+        description="Put one fault after the other into the state machine, the judge of outcomes and the streams; run "
         "the tests that should notice. Ends with status 1 when a mutant survives which survivors.md doesn't explain.",
     )
     names = [target.name for target in TARGETS]
