@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from pybreaker_ext import settings
 from pybreaker_ext.block import Block
-from pybreaker_ext.kinds import ASYNC_GENERATOR, COROUTINE, GENERATOR, PLAIN, kind_of
+from pybreaker_ext.kinds import ASYNC_GENERATOR, COROUTINE, GENERATOR, PLAIN, is_awaitable, kind_of
 from pybreaker_ext.outcome import Judge
-from pybreaker_ext.quick import DEFERRED, protected_coroutine, protected_function
+from pybreaker_ext.quick import is_deferred, protected_coroutine, protected_function
 from pybreaker_ext.streaming import CircuitStreams
 from pybreaker_ext.streams.rules import NAMES, NO_RULES, checked
 
@@ -143,7 +142,7 @@ class CircuitBreaker(CircuitStreams):
 
     def _returned(self, permit: Permit, result: Any) -> Any:
         """Report what a call returned, and return it to the caller."""
-        if type(result) in DEFERRED:
+        if is_deferred(result):
             self._give_back(permit)
             return self._guard_result(result)
         self._ended(permit, result)
@@ -182,7 +181,7 @@ class CircuitBreaker(CircuitStreams):
         permit = await self._ask_async(func, args, kwargs)
         try:
             result = func(*args, **kwargs)
-            if isawaitable(result):
+            if is_awaitable(result):
                 result = await result
         except BaseException as error:
             await self._failed_async(permit, error)
@@ -191,7 +190,7 @@ class CircuitBreaker(CircuitStreams):
 
     async def _returned_async(self, permit: Permit, result: Any) -> Any:
         """Report what a call returned, and return it to the caller."""
-        if type(result) in DEFERRED:
+        if is_deferred(result):
             await self._give_back_async(permit)
             return self._guard_result(result)
         await self._ended_async(permit, result)

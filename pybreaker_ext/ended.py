@@ -11,7 +11,7 @@ from pybreaker_ext import http
 from pybreaker_ext.errors import FailedResult
 from pybreaker_ext.machine import HOLD, OPEN
 from pybreaker_ext.outcome import matches
-from pybreaker_ext.quick import DEFERRED
+from pybreaker_ext.quick import is_deferred
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -84,7 +84,7 @@ async def ended_async(breaker: CircuitBreaker, call: Callable[[], Awaitable[Any]
 
 def returned(breaker: CircuitBreaker, value: Any) -> Ended:
     """Return what a call came to that has returned `value`."""
-    if type(value) in DEFERRED:
+    if is_deferred(value):
         return Ended(PENDING, value)
     outcome = breaker._judge.result(value)
     if outcome.kind == SUCCESS:

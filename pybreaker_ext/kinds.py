@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from types import FunctionType, MethodType
+from types import CoroutineType, FunctionType, GeneratorType, MethodType
 from typing import Any, Final
 
 PLAIN: Final = "plain"
@@ -27,6 +27,14 @@ def kind_of(func: Any) -> str:
         return kind_of(func.func)
     call = inspect.getattr_static(kind, "__call__", None)
     return kind_of(call) if type(call) is FunctionType else PLAIN
+
+
+def is_awaitable(found: Any) -> bool:
+    """Tell whether something can be awaited, by its type and never by what it says of itself."""
+    kind = type(found)
+    if kind is GeneratorType:
+        return bool(found.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+    return kind is CoroutineType or hasattr(kind, "__await__")
 
 
 def _marked(func: Any) -> bool:

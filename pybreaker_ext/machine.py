@@ -42,6 +42,7 @@ COUNTED: Final = "counted"
 DROPPED: Final = "dropped"
 DONE: Final = "done"
 SEEN: Final = "seen"
+VERDICTS: Final = (ADMITTED, REJECTED, COUNTED, DROPPED, DONE, SEEN)
 
 
 class Record(NamedTuple):

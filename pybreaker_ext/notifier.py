@@ -81,7 +81,8 @@ class Notifier:
         """Look which of the hooks for closed successes the breaker's listeners have."""
         known = tuple(listeners)
         hearing = [listener for listener in known if _has(listener, "success")]
-        deaf = [listener.success_ignored_for for listener in hearing if _has(listener, "success_ignored_for")]
+        asked = [_found(listener, "success_ignored_for", None) for listener in hearing]
+        deaf = [found for found in asked if _is_own(found)]
         self.tells_before_call = any(_has(listener, "before_call") for listener in known)
         self._deaf_times = tuple(deaf) if len(deaf) == len(hearing) else ()
         self.deaf_until = -math.inf if hearing else math.inf
@@ -198,8 +199,20 @@ class Notifier:
 
 def _has(listener: Any, hook: str) -> bool:
     """Tell whether a listener has a hook, and not only the empty one that it has inherited."""
-    found = getattr(listener, hook, None)
-    return found is not None and getattr(found, "__func__", found) not in _EMPTY
+    return _is_own(_found(listener, hook, _found))
+
+
+def _found(listener: Any, hook: str, otherwise: Any) -> Any:
+    """Return a listener's hook, None when it has none, and `otherwise` when that can't be found out."""
+    try:
+        return getattr(listener, hook, None)
+    except Exception:  # noqa: BLE001  a property that raises; when the hook is called, the log will say so
+        return otherwise
+
+
+def _is_own(found: Any) -> bool:
+    function = getattr(found, "__func__", found)
+    return found is not None and not any(function is empty for empty in _EMPTY)
 
 
 def _log(listener: Any, hook: str, error: Exception) -> None:

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 DEFERRED: Final = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 
 
+def is_deferred(result: Any) -> bool:
+    """Tell whether a call's result has not run yet."""
+    try:
+        return type(result) in DEFERRED
+    except Exception:  # noqa: BLE001  a class whose metaclass makes it unhashable, or worse
+        return False
+
+
 def protected_function(breaker: CircuitBreaker, func: Any) -> Any:
     """Return a plain function that is called through `breaker`."""
     local, listeners, notifier = breaker._local, breaker._listeners, breaker._notifier
@@ -40,7 +48,11 @@ def protected_function(breaker: CircuitBreaker, func: Any) -> Any:
             failed(view.permit, error)
             raise
         now = clock()
-        if now >= local.view.quiet_until or type(result) in DEFERRED:
+        try:
+            deferred = type(result) in DEFERRED
+        except Exception:  # noqa: BLE001  see `is_deferred`
+            deferred = False
+        if deferred or now >= local.view.quiet_until:
             return returned(view.permit, result)
         if listeners and now >= notifier.deaf_until:
             success(breaker)
@@ -71,7 +83,11 @@ def protected_coroutine(breaker: CircuitBreaker, func: Any) -> Any:
             await failed(view.permit, error)
             raise
         now = clock()
-        if now >= local.view.quiet_until or type(result) in DEFERRED:
+        try:
+            deferred = type(result) in DEFERRED
+        except Exception:  # noqa: BLE001  see `is_deferred`
+            deferred = False
+        if deferred or now >= local.view.quiet_until:
             return await returned(view.permit, result)
         if listeners and now >= notifier.deaf_until:
             success(breaker)

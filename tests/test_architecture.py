@@ -44,7 +44,7 @@ ALLOWED = {
     "config": {"config_file", "durations", "names", "policies", "settings", "storage", "tables"},
     "registry": STORAGES | {"breaker", "config", "environment", "given", "names", "settings", "stored", "tables"},
     "factory": {"environment", "forks", "registry"},
-    "streams": {"errors", "forks", "outcome", "settings"},
+    "streams": {"errors", "forks", "kinds", "outcome", "settings"},
     "streaming": {"admission", "kinds", "streams"},
     "cancelling": set(),
     "isolation": {"kinds", "settings"},

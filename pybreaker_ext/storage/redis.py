@@ -13,7 +13,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio import RedisCluster as AsyncRedisCluster
 
 from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError, told
-from pybreaker_ext.machine import CLOSED, Decision, Event, Policy, Record
+from pybreaker_ext.machine import CLOSED, VERDICTS, Decision, Event, Policy, Record
 from pybreaker_ext.storage.answer import found_in
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, check_state
@@ -175,10 +175,23 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         worker = self._worker or process.name
         return f"{kind} {trial} {generation} {token or '-'} {duration} {luck} {worker}".encode(), packed
 
-    def _decision(self, answer: str | bytes) -> Decision:
-        """Take apart what keys.lua returned."""
+    def _decision(self, answer: Any) -> Decision:
+        """Return what keys.lua has answered.
+
+        Raises:
+            StoreUnavailableError: It has not: somebody else answers in the server's place.
+        """
+        try:
+            return self._taken_apart(answer)
+        except Exception as error:
+            raise StoreUnavailableError from error
+
+    def _taken_apart(self, answer: Any) -> Decision:
         text = answer.decode() if isinstance(answer, bytes) else answer
         verdict, wait, now, rest = text.split(" ", 3)
+        if verdict not in VERDICTS:
+            message = "an answer has a verdict that there isn't"
+            raise ValueError(message)
         known, found = self._known
         if rest != known:  # while all is well, Redis says the same again and again
             found = self._found(rest)

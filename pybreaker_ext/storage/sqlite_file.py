@@ -218,6 +218,7 @@ _inherited: list[list[sqlite3.Connection]] = []
 
 def _connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    connection.text_factory = _text
     try:
         # A commit survives the end of the process without a sync of the disk, and the file
         # survives the end of the machine, at worst with the last moments missing.
@@ -229,6 +230,11 @@ def _connect(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _text(content: bytes) -> str:
+    """Return a stored text. One that is none is nobody's circuit, and no reason to give up the whole file."""
+    return content.decode("utf-8", "replace")
 
 
 def _close(kept: list[sqlite3.Connection]) -> None:

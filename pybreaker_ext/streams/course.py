@@ -134,7 +134,10 @@ class Course:
     def news(self, chunk: Any) -> Outcome | None:
         """Note a chunk; return a failure that it tells of, or `RENEWAL` when a third of a lease is over."""
         self._flows = True
-        if type(chunk) not in (str, bytes) or chunk.strip():  # blank lines part a stream's events, and end nothing
+        kind = type(chunk)
+        if (
+            kind is not str and kind is not bytes
+        ) or chunk.strip():  # blank lines part a stream's events, and end nothing
             self._last = chunk
         if self._settled:
             return None

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pybreaker_ext.kinds import is_awaitable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -48,7 +50,7 @@ async def opened_async(found: Any) -> Opened:
     """
     if type(found) is AsyncGeneratorType:
         return found, found, lambda _: found.aclose()
-    if inspect.isawaitable(found) and not _iterates_async(found):
+    if is_awaitable(found) and not _iterates_async(found):
         found = await found
     if not _iterates_async(found) and hasattr(type(found), "__aenter__"):
         return await _entered_async(found)
@@ -118,7 +120,7 @@ def _is_whole(found: Any) -> bool:
 
 
 def _is_asynchronous(found: Any) -> bool:
-    return _iterates_async(found) or inspect.isawaitable(found) or hasattr(type(found), "__aenter__")
+    return _iterates_async(found) or is_awaitable(found) or hasattr(type(found), "__aenter__")
 
 
 def _not_a_stream(who: str, found: Any, how: str) -> NoStreamError:
@@ -180,5 +182,5 @@ def _close(found: Any) -> None:
 async def _close_async(found: Any) -> None:
     close = getattr(found, "aclose", None) or getattr(found, "close", None)
     closing = close() if callable(close) else None
-    if inspect.isawaitable(closing):
+    if is_awaitable(closing):
         await closing

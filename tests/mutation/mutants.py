@@ -1,0 +1,87 @@
+"""What a mutant is, and Python's; cosmic-ray says what may be wrong."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cosmic_ray.plugins
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Mutant(NamedTuple):
+    """One file with one fault."""
+
+    #: Its file, from the package's directory.
+    file: str
+    #: The lines that differ, as they were and as they are now; without their indentation.
+    was: str
+    is_now: str
+    line: int
+    source: str
+
+    @property
+    def name(self) -> str:
+        """What it is called whatever stands above it in its file."""
+        return f"{self.file}: {self.was} -> {self.is_now}"
+
+
+def mutant(file: str, original: str, mutated: str) -> Mutant:
+    """Name a mutant by the first lines that differ."""
+    was, is_now = original.splitlines(), mutated.splitlines()
+    for what, i, j, k, m in difflib.SequenceMatcher(None, was, is_now, autojunk=False).get_opcodes():
+        if what != "equal":
+            return Mutant(file, _joined(was[i:j]), _joined(is_now[k:m]), i + 1, mutated)
+    raise ValueError("nothing differs")
+
+
+def _joined(lines: list[str]) -> str:
+    return " ".join(line.strip() for line in lines)
+
+
+def python_mutants(file: str, source: str) -> Iterator[Mutant]:
+    """Yield a file's mutants, each meaning once; annotations mean nothing."""
+    seen = {_meaning(source)}
+    tree = get_ast(source)
+    for name in cosmic_ray.plugins.operator_names():
+        kind: Any = cosmic_ray.plugins.get_operator(name)
+        if kind.arguments():  # takes names to put in somebody else's place
+            continue
+        operator = kind()
+        places = sum(1 for node in ast_nodes(tree) for _ in operator.mutation_positions(node))
+        for place in range(places):
+            mutated = mutate_code(source, operator, place)
+            meaning = mutated and _meaning(mutated)
+            if meaning and meaning not in seen:
+                seen.add(meaning)
+                yield mutant(file, source, mutated)
+
+
+def _meaning(source: str) -> str | None:
+    try:
+        return ast.dump(_WithoutAnnotations().visit(ast.parse(source)))
+    except SyntaxError:
+        return None
+
+
+class _WithoutAnnotations(ast.NodeTransformer):
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        node.annotation = ast.Constant(0)
+        return self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node

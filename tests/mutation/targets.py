@@ -1,0 +1,58 @@
+"""What is mutated, and which tests should notice; the quick ones and those that notice most stand first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mutation.forks import PACKAGE
+from mutation.lua_mutants import lua_mutants
+from mutation.mutants import python_mutants
+
+if TYPE_CHECKING:
+    from mutation.mutants import Mutant
+
+
+class Target(NamedTuple):
+    """Some files that the same tests hold."""
+
+    name: str
+    #: From the package's directory; may have wildcards.
+    files: tuple[str, ...]
+    #: pytest's arguments.
+    tests: tuple[str, ...]
+    #: Share of the mutants that tests must kill.
+    bar: float
+
+    def mutants(self) -> list[Mutant]:
+        """Return all of its mutants."""
+        found: list[Mutant] = []
+        for path in sorted(path for pattern in self.files for path in PACKAGE.glob(pattern)):
+            make = lua_mutants if path.suffix == ".lua" else python_mutants
+            found += make(str(path.relative_to(PACKAGE)), path.read_text("utf-8"))
+        return found
+
+
+TARGETS: Final = (
+    Target(
+        "machine",
+        ("machine.py",),
+        (
+            *("tests/test_contract.py", "tests/test_machines.py", "-k"),
+            "(test_contract and memory and not asyncio) or (test_machines and not on_fakeredis)",
+        ),
+        0.95,
+    ),
+    Target("outcome", ("outcome.py",), ("tests/test_breaker.py", "tests/test_holds.py"), 0.95),
+    Target(
+        "lua",
+        ("storage/machine.lua",),
+        (
+            "tests/test_machines.py",
+            "tests/test_contract.py",
+            "-k",
+            "on_redis or (test_contract and redis and not asyncio)",
+        ),
+        1.0,
+    ),
+    Target("streams", ("streams/*.py", "streaming.py"), ("tests/test_streams.py",), 0.95),
+)
