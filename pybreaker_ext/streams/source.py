@@ -181,6 +181,6 @@ def _close(found: Any) -> None:
 
 async def _close_async(found: Any) -> None:
     close = getattr(found, "aclose", None) or getattr(found, "close", None)
-    closing = close() if callable(close) else None
+    closing: Any = close() if callable(close) else None
     if is_awaitable(closing):
         await closing
