@@ -325,6 +325,7 @@ def test_a_wrong_command_line_says_what_is_right(capsys: Any, monkeypatch: Any, 
         (["bench", "--url", here], "must be a Redis"),
         (["lst"], "No such command 'lst'"),
         (["watch", "--interval", "0", "--url", here], "0 is not in the range"),
+        (["watch", "--interval", "nan", "--url", here], "must be a number"),
     ):
         assert cli.main(arguments) == 2
         assert told in " ".join(capsys.readouterr().err.split())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -71,12 +72,21 @@ def _urgency(place: Place, glance: Glance) -> tuple[int, bool, Place]:
     return _ORDER[glance.state], glance.state == CLOSED and not glance.fail_counter, place
 
 
+def _a_number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse what no range does."""
+    if math.isnan(value):
+        message = "must be a number"
+        raise click.BadParameter(message, ctx, param)
+    return value
+
+
 @click.command("watch", help=SUMMARIES["watch"])
 @some_names_argument
 @store_option
 @click.option(
     "--interval",
     type=click.FloatRange(0.2, 3600),
+    callback=_a_number,
     default=1.0,
     show_default=True,
     metavar="SECONDS",
