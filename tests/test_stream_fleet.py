@@ -10,6 +10,8 @@ import stream_tasks as tasks
 from fleet import Circuit, Fleet, fleet_of, until
 from stream_backend import StreamBackend, running_stream_backend
 
+from pybreaker_ext import reset_all_breakers
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -35,10 +37,17 @@ def backend() -> Iterator[StreamBackend]:
 @pytest.mark.parametrize("task", [tasks.chat, tasks.chat_async])
 @pytest.mark.parametrize("store", ["redis", "sqlite"])
 def test_three_broken_streams_in_a_row_put_a_model_aside(
-    fleet: Fleet, backend: StreamBackend, redis_server: RedisServer, tmp_path: Path, store: str, task: object
+    fleet: Fleet,
+    backend: StreamBackend,
+    redis_server: RedisServer,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    store: str,
+    task: object,
 ) -> None:
     """Whoever reads them; a whole one begins the count again, and who hangs up counts as nothing."""
     fleet.ready()
+    request.addfinalizer(reset_all_breakers)
     url = redis_server.patient_url if store == "redis" else f"sqlite:///{tmp_path}/circuits.db"
     breaker = tasks.breaker_of(url)
 

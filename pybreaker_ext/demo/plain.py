@@ -12,7 +12,7 @@ import pybreaker
 
 from pybreaker_ext.demo.plan import FAIL_MAX, RESET_TIMEOUT, SUCCESS_THRESHOLD, Tally
 from pybreaker_ext.machine import HALF_OPEN
-from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage.clients import whole_client
 from pybreaker_ext.storage.redis_urls import redis_client
 
 if TYPE_CHECKING:
@@ -74,7 +74,5 @@ def storage_for(url: str, name: str) -> pybreaker.CircuitBreakerStorage:
     """Return pybreaker's storage for a circuit: in Redis, or else in this process's memory."""
     if url.startswith("sqlite:"):
         return pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
-    client = redis_client(url)
-    if isinstance(client, DeferredCluster):  # whose every command would look for the cluster
-        client = client.client()
+    client = whole_client(redis_client(url))
     return pybreaker.CircuitRedisStorage(pybreaker.STATE_CLOSED, client, namespace=tagged(name))

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from pybreaker_ext.demo.plain import tagged
 from pybreaker_ext.demo.plan import OURS, breaker_on
 from pybreaker_ext.machine import CLOSED
+from pybreaker_ext.storage.clients import whole_client
 from pybreaker_ext.storage.redis import CircuitRedisStorage
 from pybreaker_ext.storage.redis_urls import in_words, redis_client, without_password
 from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage
@@ -91,7 +92,7 @@ def _no_state() -> None:
 
 def _knock(url: str) -> None:
     try:
-        redis_client(url).ping()
+        whole_client(redis_client(url)).ping()
     except (RedisError, OSError) as error:
         message = f"can't use {without_password(url)}: {in_words(error)}"
         raise DemoError(message, UNUSABLE) from error
@@ -99,7 +100,7 @@ def _knock(url: str) -> None:
 
 def remove(url: str, storage: CircuitRedisStorage) -> None:
     """Remove a circuit's keys."""
-    client = redis_client(url)
+    client = whole_client(redis_client(url))
     with contextlib.suppress(RedisError, OSError):  # away for good: then so are the keys, or nobody can
         client.delete(*storage.keys)
     client.close()

@@ -16,6 +16,7 @@ from redis import sentinel
 from redis.asyncio import sentinel as aio_sentinel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from pybreaker_ext.storage import pools
@@ -81,6 +82,17 @@ def own_client(given: Any) -> Any:
         settings.update(packer_for(settings))
         return redis.Redis.from_pool(redis.ConnectionPool(pool.connection_class, **settings))
     return given
+
+
+def whole_client(given: Any) -> Any:
+    """Return a client with all of redis-py's commands, for who looks at a whole store.
+
+    Of a cluster that is redis-py's own client, which looks for all nodes when it is made.
+    """
+    if isinstance(given, DeferredCluster):
+        nodes = [ClusterNode(host, port) for host, port in given.nodes]  # type: ignore[no-untyped-call]
+        return redis.RedisCluster(startup_nodes=nodes, retry=_retry(), **given.settings)
+    return given if isinstance(given, redis.RedisCluster) else own_client(given)
 
 
 def own_async_client(given: Any, given_async: Any = None) -> Any:

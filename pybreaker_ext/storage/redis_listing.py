@@ -11,16 +11,12 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import RedisCluster
-from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
 from redis.exceptions import NoScriptError, RedisClusterException, ResponseError
-from redis.retry import Retry
 
 from pybreaker_ext.errors import StoreUnavailableError
 from pybreaker_ext.machine import CLOSED, FOREVER, SEEN, STATES, Decision, Policy, adopt, missing, retry_after
 from pybreaker_ext.storage.answer import found_in
-from pybreaker_ext.storage.clients import own_client
-from pybreaker_ext.storage.cluster import DeferredCluster
+from pybreaker_ext.storage.clients import whole_client
 from pybreaker_ext.storage.history import from_redis
 from pybreaker_ext.storage.places import EXPIRY, MOST_CHANGES, Glance, Place, Seen
 from pybreaker_ext.storage.redis import CircuitRedisStorage
@@ -139,7 +135,7 @@ class RedisListing:
 
     def _client(self) -> Any:
         if self._own is None:
-            own = _client_for(self._given)
+            own = whole_client(self._given)
             if not isinstance(own, RedisCluster):
                 _check_mode(own)
             self._own = own
@@ -205,14 +201,6 @@ class RedisListing:
         except Exception as error:  # redis-py's, and those of settings, plug-ins and proxies
             self.close()
             raise StoreUnavailableError(in_words(error)) from error
-
-
-def _client_for(given: Any) -> Any:
-    """Return a client that can search; redis-py's own for a cluster, which knows all of its primaries."""
-    if isinstance(given, DeferredCluster):
-        nodes = [ClusterNode(host, port) for host, port in given.nodes]  # type: ignore[no-untyped-call]
-        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **given.settings)
-    return given if isinstance(given, RedisCluster) else own_client(given)
 
 
 def _check_mode(client: Any) -> None:
