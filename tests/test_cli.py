@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import unicodedata
@@ -266,6 +267,10 @@ def test_check_is_for_monitoring(run: Any, registry: CircuitBreakerRegistry) -> 
     code, out, _ = run("check", "a", "b*")
     assert code == 2
     assert re.match(r"CIRCUITS CRITICAL - b¦c open for \d+s \(manual, probe: in (1m|59s)\) \| closed=0", out)
+    registry.get("b|c").open(0)
+    code, out, _ = run("check", "b*")
+    assert code == 1
+    assert re.match(r"CIRCUITS WARNING - b¦c open for \d+s \(manual, probe: due\)", out)
     code, out, err = run("check", "a", "missing")
     assert (code, err) == (3, "")
     assert out.startswith("CIRCUITS UNKNOWN - no circuit 'missing' in ")
@@ -325,7 +330,8 @@ def test_a_wrong_command_line_says_what_is_right(capsys: Any, monkeypatch: Any, 
         (["bench", "--url", here], "must be a Redis"),
         (["lst"], "No such command 'lst'"),
         (["watch", "--interval", "0", "--url", here], "0 is not in the range"),
-        (["watch", "--interval", "nan", "--url", here], "must be a number"),
+        (["watch", "--interval", "nan", "--url", here], "must be a number of seconds from 0.2 to 3600"),
+        (["history", "a", "--limit", "9" * 20, "--url", here], "is not in the range"),
     ):
         assert cli.main(arguments) == 2
         assert told in " ".join(capsys.readouterr().err.split())
@@ -486,6 +492,30 @@ def test_many_circuits_are_summed_up(redis_server: servers.RedisServer) -> None:
         assert watch.end() == 0
     assert seen.splitlines()[3].startswith("tenant-0500")
     assert len(seen.splitlines()) <= 24
+
+
+def test_a_terminal_is_left_as_it_was_when_watch_is_terminated(url: str, registry: CircuitBreakerRegistry) -> None:
+    registry.get("a").call(int)
+    with terminal.running([*COMMAND, "watch", "--url", url]) as watch:
+        watch.wait_for("Ctrl-C ends this")
+        watch.process.kill(signal.SIGTERM)
+        assert watch.end() == 143
+        assert b"\x1b[?1049l" in watch.raw[-40:]
+
+
+def test_checking_one_name_takes_no_search(redis_server: servers.RedisServer, capsys: Any) -> None:
+    with redis_server.client() as client:
+        client.set("a:pybreaker:state", "closed")
+        client.config_resetstat()
+        assert cli.main(["check", "a", "--url", redis_server.url]) == 0
+        assert "cmdstat_scan" not in client.info("commandstats")
+
+
+def test_a_narrow_terminal_is_no_error(url: str, registry: CircuitBreakerRegistry) -> None:
+    registry.get("a-rather-long-name").open()
+    with terminal.running([*COMMAND, "list", "--url", url], columns=30) as screen:
+        screen.wait_for("open")
+        assert screen.end() == 0
 
 
 def test_a_closed_pipe_is_no_error(url: str, registry: CircuitBreakerRegistry) -> None:

@@ -31,7 +31,7 @@ _TOLD: Final = 5
 EPILOG: Final = """\b
 Exit codes:
   0  OK        all are closed
-  1  WARNING   one is half-open, and none is open
+  1  WARNING   one is half-open, or its open time is over and nobody has called since
   2  CRITICAL  one is open
   3  UNKNOWN   one isn't in the store, the store can't be asked, or the command is wrong"""
 
@@ -47,13 +47,18 @@ def check_command(names: tuple[str, ...], store: Store, *, as_json: bool) -> int
     except Refused as error:
         tell_unknown(str(error))
         return UNKNOWN
-    code = max((_CODES[circuit.state] for circuit in circuits), default=UNKNOWN)
+    code = max(map(_code, circuits), default=UNKNOWN)
     if as_json:
         seen = [circuit_as_json(circuit) for circuit in circuits]
         print_json({"status": _NAMES[code], "code": code, "circuits": seen})
     else:
         click.echo(f"CIRCUITS {_NAMES[code]} - {_for_nagios(_story(circuits, code))} | {_figures(circuits)}")
     return code
+
+
+def _code(circuit: StoredCircuit) -> int:
+    """Return what a circuit is to those who watch; one that waits for nothing but a call keeps nobody out."""
+    return _CODES[HALF_OPEN] if circuit.state == OPEN and next_probe(circuit) == "due" else _CODES[circuit.state]
 
 
 def tell_unknown(reason: str) -> None:
@@ -67,7 +72,7 @@ def _for_nagios(text: str) -> str:
 
 
 def _story(circuits: Sequence[StoredCircuit], code: int) -> str:
-    told = [_told(circuit) for circuit in circuits if _CODES[circuit.state] == code]
+    told = [_told(circuit) for circuit in circuits if _code(circuit) == code]
     if code == 0 and len(circuits) > 1:
         return f"all {len(circuits)} closed"
     more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""

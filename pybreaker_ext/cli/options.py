@@ -11,34 +11,32 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from pybreaker_ext.cli.ending import Refused
 from pybreaker_ext.cli.store import Store
 from pybreaker_ext.durations import in_seconds
 from pybreaker_ext.environment import URL
+from pybreaker_ext.errors import StoreUnavailableError
+from pybreaker_ext.storage.listing import listing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+#: Pages of keys that are read to complete a name.
+PAGES: Final = 10
 
 NO_URL: Final = (
     f"Say where the circuits are: --url redis://localhost:6379/0, --url sqlite:///circuits.db, or set {URL}."
 )
 
 
-class Duration(click.ParamType[float]):
-    """A duration as people write it, in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds, or refuse."""
-        if isinstance(value, float):
-            return value
-        if value == "forever":
-            return math.inf
-        seconds = in_seconds(f"{value}s" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else value)
-        if not isinstance(seconds, float):
-            self.fail(f"must be a duration such as 90s, 10m or 1h30m, not {value!r}", param, ctx)
-        return seconds
+def duration_given(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Return the seconds of a duration as people write it; refuse anything else."""
+    if value == "forever":
+        return math.inf
+    seconds = in_seconds(f"{value}s" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else value)
+    if not isinstance(seconds, float):
+        message = f"must be a duration such as 90s, 10m or 1h30m, not {value!r}"
+        raise click.BadParameter(message, ctx, param)
+    return seconds
 
 
 def _store(ctx: click.Context, param: click.Parameter, url: str | None) -> Store | str | None:
@@ -53,11 +51,11 @@ def _store(ctx: click.Context, param: click.Parameter, url: str | None) -> Store
 
 
 def _known_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the names in the store; nothing when it can't be asked: nobody wants an error while typing."""
-    with contextlib.suppress(ValueError, Refused):
-        store = Store(ctx.params.get("store") or os.environ.get(URL, ""))
-        names = {place.name for place in store.places(())}
-        return [CompletionItem(name) for name in sorted(names) if name.isprintable() and name.startswith(incomplete)]
+    """Return names in the store; nothing when it can't be asked: nobody wants an error, or to wait, while typing."""
+    with contextlib.suppress(ValueError, StoreUnavailableError):
+        places = listing_of(ctx.params.get("store") or os.environ.get(URL, "")).search(PAGES)
+        names = sorted({place.name for place in places})
+        return [CompletionItem(name) for name in names if name.isprintable() and name.startswith(incomplete)]
     return []
 
 

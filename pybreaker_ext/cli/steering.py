@@ -10,7 +10,7 @@ import click
 from pybreaker_ext.cli.as_json import circuit_as_json, print_json
 from pybreaker_ext.cli.choosing import ask_before_several
 from pybreaker_ext.cli.ending import UNREACHABLE, Refused
-from pybreaker_ext.cli.options import Duration, json_option, names_argument, store_option
+from pybreaker_ext.cli.options import duration_given, json_option, names_argument, store_option
 from pybreaker_ext.cli.store import operator
 from pybreaker_ext.cli.summaries import SUMMARIES
 from pybreaker_ext.cli.words import duration, printable, quoted
@@ -44,7 +44,7 @@ def _steering(name: str) -> Callable[[Any], click.Command]:
 @click.option(
     "--for",
     "seconds",
-    type=Duration(),
+    callback=duration_given,
     default="forever",
     show_default=True,
     metavar="DURATION",

@@ -38,7 +38,12 @@ _USUAL: Final = 80
 @name_argument
 @store_option
 @click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Changes that are told at most."
+    "--limit",
+    type=click.IntRange(1, 1_000_000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Changes that are told at most.",
 )
 @json_option
 def history_command(name: str, store: Store, limit: int, *, as_json: bool) -> None:

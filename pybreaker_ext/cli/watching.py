@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
+import signal
+import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 
 #: Pages of keys that are read for a refresh: 10,000 keys, on which circuits may be.
 PAGES: Final = 10
+
+#: Seconds between two refreshes.
+SHORTEST: Final = 0.2
+LONGEST: Final = 3600
 
 #: Lines of a screen that are not circuits: two above, the table's head, and two below.
 FRAME: Final = 5
@@ -72,12 +77,11 @@ def _urgency(place: Place, glance: Glance) -> tuple[int, bool, Place]:
     return _ORDER[glance.state], glance.state == CLOSED and not glance.fail_counter, place
 
 
-def _a_number(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Refuse what no range does."""
-    if math.isnan(value):
-        message = "must be a number"
+def _interval(ctx: click.Context, param: click.Parameter, seconds: float) -> float:
+    if not SHORTEST <= seconds <= LONGEST:  # NaN, which passes click's own check
+        message = f"must be a number of seconds from {SHORTEST} to {LONGEST}"
         raise click.BadParameter(message, ctx, param)
-    return value
+    return seconds
 
 
 @click.command("watch", help=SUMMARIES["watch"])
@@ -85,9 +89,9 @@ def _a_number(ctx: click.Context, param: click.Parameter, value: float) -> float
 @store_option
 @click.option(
     "--interval",
-    type=click.FloatRange(0.2, 3600),
-    callback=_a_number,
+    type=click.FloatRange(SHORTEST, LONGEST),
     default=1.0,
+    callback=_interval,
     show_default=True,
     metavar="SECONDS",
     help="Time between two refreshes, 0.2 to 3600 seconds.",
@@ -124,11 +128,13 @@ def _watch_screen(screen: Console, store: Store, names: Sequence[str], ticks: It
     def look() -> Look:
         return Look(store, names, max(1, screen.height - FRAME))
 
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the terminal is left as it was, also then
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     seen, trouble = look(), ""  # a store that can't be asked from the start ends the command
     with Live(console=screen, screen=True, auto_refresh=False) as live:
-        for number, _ in enumerate(ticks):
+        for count, _ in enumerate(ticks):
             try:
-                seen, trouble = look() if number else seen, ""
+                seen, trouble = look() if count else seen, ""
             except Refused as error:
                 trouble = str(error.__cause__)
             live.update(_frame(store, seen, trouble, screen.width), refresh=True)
