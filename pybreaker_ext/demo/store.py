@@ -9,7 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from pybreaker_ext.demo.plain import tagged
 from pybreaker_ext.demo.plan import OURS, breaker_on
@@ -93,14 +93,16 @@ def _no_state() -> None:
 def _knock(url: str) -> None:
     try:
         whole_client(redis_client(url)).ping()
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         message = f"can't use {without_password(url)}: {in_words(error)}"
         raise DemoError(message, UNUSABLE) from error
 
 
 def remove(url: str, storage: CircuitRedisStorage) -> None:
     """Remove a circuit's keys."""
-    client = whole_client(redis_client(url))
-    with contextlib.suppress(RedisError, OSError):  # away for good: then so are the keys, or nobody can
+    # Away for good: then so are the keys, or nobody can.
+    with (
+        contextlib.suppress(RedisError, RedisClusterException, OSError),
+        contextlib.closing(whole_client(redis_client(url))) as client,
+    ):
         client.delete(*storage.keys)
-    client.close()
