@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -59,10 +61,12 @@ def worker(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
         "info",
     ]
     with directory.joinpath("log").open("wb") as log:
-        process = subprocess.Popen([*command, *options], cwd=directory, stdout=log, stderr=log)
+        process = subprocess.Popen([*command, *options], cwd=directory, stdout=log, stderr=log, start_new_session=True)
     yield process
-    process.terminate()
-    process.wait(60)
+    # A warm shutdown would wait for the tasks that are to be tried again.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     print(directory.joinpath("log").read_text())  # noqa: T201  which pytest shows with a failure
 
 
