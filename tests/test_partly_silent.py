@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import pytest
 import servers
 from waits import Waits, total, waits_in_vain
 
-from pybreaker_ext import CircuitBreakerRegistry
+from pybreaker_ext import CircuitBreakerRegistry, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -298,3 +299,18 @@ def test_silent_sentinels_keep_no_circuit_from_its_store(
                 caller.call(breaker)
                 assert caller.shared(breaker)
             assert total(lost) <= LONG + 1e-6
+
+
+def test_a_history_that_could_not_be_read_keeps_nobody_from_the_store() -> None:
+    """It tells no outage, and so nobody may rely on its having been told."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        with CircuitBreakerRegistry(f"redis+cluster://127.0.0.1:{port}") as registry:
+            breaker = registry.get("claude")
+            with pytest.raises(StoreUnavailableError):
+                breaker.history()
+            outage: Any = breaker._state_storage.outage
+            assert outage.epoch == 0
+            breaker.call(int)
+            assert outage.epoch == 1  # it has asked, and not merely believed that others had

@@ -751,3 +751,24 @@ def test_mistakes_are_told_by_the_same_rule_everywhere() -> None:
     with pytest.raises(CircuitBreakerError) as caught:
         breaker.call(Backend(StatusError(400)))
     assert is_client_error(caught.value)
+
+
+def test_a_function_that_fails_before_it_returns_a_coroutine_has_no_more_attempts_than_others() -> None:
+    called: list[int] = []
+
+    async def fails() -> None:
+        raise ConnectionError("later")
+
+    def function() -> Any:
+        called.append(1)
+        if len(called) == 1:
+            raise ConnectionError("at once")
+        return fails()
+
+    async def main() -> None:
+        policy = RetryPolicy(initial=0, jitter=0, max_attempts=2)
+        with pytest.raises(ConnectionError, match="later"):
+            await policy.call(CircuitBreaker(fail_max=99), function)
+
+    asyncio.run(main())
+    assert len(called) == 2

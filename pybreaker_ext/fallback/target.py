@@ -67,7 +67,7 @@ class Target(Generic[P, R]):
         """Return what it came to, the retries included that so many seconds leave time for."""
         if self.retry is None:
             return attempt()
-        return self.retry.within(seconds)._attempts(self.breaker).run(attempt)
+        return self.retry.within(max(0.0, seconds))._attempts(self.breaker).run(attempt)
 
     async def _tried_async(
         self, attempt: Callable[[], Awaitable[Ended]], seconds: float, being_cancelled: Callable[[], bool]
@@ -75,4 +75,4 @@ class Target(Generic[P, R]):
         """Return what it came to, the retries included that so many seconds leave time for."""
         if self.retry is None:
             return await attempt()
-        return await self.retry.within(seconds)._attempts(self.breaker, being_cancelled).run_async(attempt)
+        return await self.retry.within(max(0.0, seconds))._attempts(self.breaker, being_cancelled).run_async(attempt)

@@ -112,9 +112,10 @@ class RetryPolicy:
         if kind is COROUTINE:
             return cast("R", self.call_async(breaker, func, *args, **kwargs))
         one = functools.partial(ended, breaker, lambda: breaker.call(func, *args, **kwargs))
-        made = self._attempts(breaker).run(one).result()
+        attempts = self._attempts(breaker)
+        made = attempts.run(one).result()
         if type(made) is CoroutineType:  # nothing has run yet
-            return cast("R", self._go_on_with(made, breaker, func, args, kwargs))
+            return cast("R", self._go_on_with(attempts, made, breaker, func, args, kwargs))
         return cast("R", _no_stream(made))
 
     @overload
@@ -161,11 +162,13 @@ class RetryPolicy:
     def _attempts(self, breaker: CircuitBreaker, being_cancelled: Callable[[], bool] = lambda: False) -> Attempts:
         return Attempts(self, breaker, being_cancelled)
 
-    async def _go_on_with(self, made: Any, breaker: CircuitBreaker, func: Any, args: Any, kwargs: Any) -> Any:
-        """Await what a call has returned, and call again if that fails."""
+    async def _go_on_with(
+        self, attempts: Attempts, made: Any, breaker: CircuitBreaker, func: Any, args: Any, kwargs: Any
+    ) -> Any:
+        """Await what a call has returned, and call again if that fails. What failed before it counts on."""
         first, again = [made], functools.partial(breaker.call_async, func, *args, **kwargs)
         one = functools.partial(ended_async, breaker, lambda: first.pop() if first else again())
-        return (await self._attempts(breaker, cancelling()).run_async(one)).result()
+        return (await attempts.go_on(cancelling()).run_async(one)).result()
 
     def _decorated(self, breaker: CircuitBreaker, func: Any) -> Any:
         if isinstance(func, (staticmethod, classmethod)):

@@ -65,6 +65,13 @@ class Attempts:
         await AsyncRetrying(sleep=self._policy.sleep_async, **self._rules())(one)
         return self._last()
 
+    def go_on(self, being_cancelled: Callable[[], bool]) -> Attempts:
+        """Return these attempts, to be gone on with in asyncio; if none was made yet, time begins now."""
+        self._being_cancelled = being_cancelled
+        if not self._count:
+            self._began = self._policy.clock()
+        return self
+
     def _rules(self) -> dict[str, Any]:
         """Return what tenacity asks after each attempt, in its order. It sees no error and no result.
 

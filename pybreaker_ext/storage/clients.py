@@ -141,7 +141,7 @@ def _async_connection(pool: Any) -> type | None:
 def _cluster(source: Any, make: Any, settings: dict[str, Any]) -> Cluster:
     """Return our own way to a user's cluster, with the user's time-outs for each node."""
     manager = source.nodes_manager
-    nodes = [(node.host, int(node.port)) for node in manager.startup_nodes.values()]
+    nodes = [(node.host, int(node.port)) for node in list(manager.startup_nodes.values())]
     return Cluster(nodes, settings, make, remap=getattr(manager, "address_remap", None))
 
 

@@ -118,7 +118,8 @@ class Cluster:
             except Exception:
                 self._forget(address)
                 raise
-        self._map = None
+        if address is not None:
+            self._lose(address)
         raise RedisError(DISAGREE)
 
     async def run_async(
@@ -148,7 +149,8 @@ class Cluster:
             except Exception:
                 await self._forget_async(address)
                 raise
-        self._map = None
+        if address is not None:
+            self._lose(address)
         raise RedisError(DISAGREE)
 
     def find(self, key: bytes) -> Address:
@@ -228,8 +230,8 @@ class Cluster:
     def _owner(self, known: SlotMap, key: bytes) -> Address:
         try:
             return known.owner(key)
-        except SlotNotCoveredError:
-            self._map = None
+        except SlotNotCoveredError:  # others may know more
+            self._lose(known.asked)
             raise
 
     def _found(self, key: bytes) -> Address | None:

@@ -44,8 +44,8 @@ class Link:
         self._given = given
         self._given_async = given_async
         self._own: Any = None
-        #: The epoch in which a thread has looked for the nodes of a cluster in vain.
-        self._lost: int | None = None
+        #: How often a thread has looked for the nodes of a cluster in vain.
+        self._lost = 0
         self._loops = LoopClients(lambda: own_async_client(given, given_async), theirs=given_async)
         self.outage = Outage(_describe(given))
         self.renew_after_fork()
@@ -144,15 +144,16 @@ class Link:
 
     @contextlib.contextmanager
     def _alone(self, epoch: int) -> Iterator[None]:
-        """Let one thread look for the nodes of a cluster; what it doesn't find, nobody else need look for now."""
+        """Let one thread look for the nodes of a cluster; what it doesn't find, nobody who waited need look for."""
+        lost = self._lost
         with self._making:
             self._check_epoch(epoch)
-            if self._lost == epoch and epoch % 2 == 0:  # the other thread is about to tell
+            if self._lost != lost and epoch % 2 == 0:  # while this one waited; the other thread is about to tell
                 raise StoreBusyError
             try:
                 yield
             except Exception:
-                self._lost = epoch
+                self._lost += 1
                 raise
 
     @contextlib.asynccontextmanager

@@ -39,6 +39,7 @@ class SlotMap:
     def __init__(
         self, slots: list[Any], asked: Address, left: float, remap: Callable[[Address], Address] | None
     ) -> None:
+        self.asked = asked
         self.left = left
         #: Nodes that have given a sign of life since.
         self.alive = {asked}
