@@ -238,6 +238,7 @@ def test_both_machines_say_the_same_on_fakeredis(policy: Policy, steps: list[Ste
         compare(client, policy, steps)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 @given(POLICIES, st.lists(STEPS, min_size=1, max_size=200))
 @settings(max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
