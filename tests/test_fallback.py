@@ -19,7 +19,7 @@ from around import ALL_COLOURS, COLOURS, Backend, StatusError, Time, name_of
 
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, FailedResult, policies
 from pybreaker_ext.fallback import AllTargetsFailedError, Attempt, FallbackChain, FallbackResult, Target
-from pybreaker_ext.retry import RetryPolicy
+from pybreaker_ext.retry import RetryBudget, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -280,6 +280,42 @@ class TestRetries:
         assert isinstance(error, AllTargetsFailedError)
         assert (chain.calls, time.slept) == ([2, 1], [8])
 
+    def test_those_before_a_coroutine_count(self, time: Time) -> None:
+        """Of a function that fails at once, and later returns what must be awaited; and so do their waits."""
+        backend = Backend(DOWN, DOWN, asyncio_down, asyncio_down)
+        retry = RetryPolicy(jitter=0.0, max_attempts=4, **time.settings)
+        chain: Any = FallbackChain([Target("a", breaker_on(time), backend, retry)], clock=time)
+        error = error_of(chain)
+        assert (backend.calls, time.slept) == (4, [0.1, 0.2, 0.4])
+        assert error.attempts[0].seconds == pytest.approx(0.7)
+        assert "4 attempts in 0.70 s" in error.exceptions[0].__notes__[0]
+
+    def test_so_does_their_time(self, time: Time) -> None:
+        backend = Backend(DOWN, asyncio_down)
+        retry = RetryPolicy(initial=8.0, maximum=8.0, multiplier=1.0, jitter=0.0, max_elapsed=10.0, **time.settings)
+        chain: Any = FallbackChain([Target("a", breaker_on(time), backend, retry)], clock=time)
+        error_of(chain)
+        assert (backend.calls, time.slept) == (2, [8.0])
+
+    def test_one_call_counts_once_for_their_budget(self, time: Time) -> None:
+        budget = RetryBudget(1.0, minimum=0, clock=time)
+        backend = Backend(DOWN, asyncio_down)
+        retry = RetryPolicy(initial=0.0, jitter=0.0, budget=budget, **time.settings)
+        chain: Any = FallbackChain([Target("a", breaker_on(time), backend, retry)], clock=time)
+        error_of(chain)
+        assert (backend.calls, budget.take()) == (2, False)
+
+    def test_time_begins_when_it_is_awaited(self, time: Time) -> None:
+        """If nobody was tried before."""
+        chain = FallbackChain([Target("a", breaker_on(time), lambda: answer("one"))], deadline=10, clock=time)
+
+        async def main() -> Any:
+            call: Any = chain.call()
+            time.now += 60
+            return await call
+
+        assert asyncio.run(main()).value == "one"
+
     def test_an_open_circuit_is_skipped_at_once(self, time: Time, colour: Any) -> None:
         chain = Chain(colour, time, "one", "two", retry={"max_attempts": 3})
         chain.breakers[0].open(1)
@@ -308,7 +344,7 @@ class TestDeadline:
 
         async def main() -> None:
             breakers = [breaker_on(time) for _ in range(3)]
-            functions = [Asyncio_down, hang, hang]
+            functions = [asyncio_down, hang, hang]
             chain: Any = FallbackChain(list(map(Target, "abc", breakers, functions)), deadline=0.1)
             with pytest.raises(AllTargetsFailedError) as caught:
                 await chain.call()
@@ -323,9 +359,77 @@ class TestDeadline:
 
     def test_in_asyncio_it_ends_waits_between_retries(self, time: Time) -> None:
         retry = RetryPolicy(initial=50, maximum=50)
-        chain = FallbackChain([Target("a", breaker_on(time), Asyncio_down, retry)], deadline=60)
+        chain = FallbackChain([Target("a", breaker_on(time), asyncio_down, retry)], deadline=60)
         with pytest.raises(AllTargetsFailedError):
             asyncio.run(run_with_little_time(chain))
+
+    @pytest.mark.parametrize("where", ["an attempt", "a wait"])
+    def test_in_asyncio_what_failed_before_is_told(self, time: Time, where: str) -> None:
+        """With the wait that it asked for, of which a part is over."""
+        throttled = StatusError(429, 5)
+        later = Backend(throttled, asyncio.sleep(3600) if where == "an attempt" else None)
+
+        async def backend() -> None:
+            found = later()
+            time.now += 2
+            await found
+
+        async def wait(seconds: float) -> None:
+            await asyncio.sleep(0 if where == "an attempt" else seconds)
+
+        retry = RetryPolicy(**{**time.settings, "sleep_async": wait})
+        chain = FallbackChain([Target("a", breaker_on(time), backend, retry)], deadline=60)
+        with pytest.raises(AllTargetsFailedError) as caught:
+            asyncio.run(run_with_little_time(chain))
+        assert told(caught.value.attempts) == [("a", "timeout")]
+        (cause,) = caught.value.exceptions
+        assert (type(cause), cause.__cause__) == (TimeoutError, throttled)
+        assert "1 attempt " in throttled.__notes__[0]
+        assert "deadline" in throttled.__notes__[0]
+        assert caught.value.retry_after == pytest.approx(3 if where == "an attempt" else 5, abs=1)
+
+    def test_an_error_that_a_function_makes_of_it_is_told(self, time: Time) -> None:
+        async def stubborn() -> None:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                raise DOWN from None
+
+        chain = FallbackChain([Target("a", breaker_on(time), stubborn)], deadline=0.05)
+        assert error_of(chain).exceptions[0].__cause__ is DOWN
+
+    def test_a_failed_result_that_a_function_makes_of_it_is_no_answer(self, time: Time) -> None:
+        async def stubborn() -> str:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                return "bad"
+            raise AssertionError("it has slept")
+
+        breaker = breaker_on(time, failure_result=lambda result: result == "bad")
+        chain = FallbackChain([Target("a", breaker, stubborn)], deadline=0.05)
+        error = error_of(chain)
+        assert told(error.attempts) == [("a", "timeout")]
+        assert isinstance(error.exceptions[0].__cause__, FailedResult)
+
+    def test_what_is_awaited_too_late_ends_at_its_first_wait(
+        self, time: Time, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        backend = Backend(DOWN, lambda: asyncio.sleep(3600))
+
+        async def main() -> None:
+            call: Any = chain.call()
+            time.now += 60
+            with pytest.raises(AllTargetsFailedError) as caught:
+                await call
+            assert told(caught.value.attempts) == [("a", "timeout")]
+            assert caught.value.exceptions[0].__cause__ is DOWN
+
+        retry = RetryPolicy(jitter=0.0, **time.settings)
+        chain = FallbackChain([Target("a", breaker_on(time), backend, retry)], deadline=10, clock=time)
+        asyncio.run(main())
+        gc.collect()
+        assert [str(warning.message) for warning in recwarn] == []
 
     def test_a_function_that_makes_an_error_of_it(self, time: Time) -> None:
         async def stubborn() -> None:
@@ -358,8 +462,23 @@ class TestDeadline:
         assert chain.error() is error
 
 
-async def Asyncio_down() -> None:  # noqa: N802
+async def asyncio_down() -> None:
     raise DOWN
+
+
+async def answer(value: Any) -> Any:
+    return value
+
+
+def error_of(chain: FallbackChain[Any, Any]) -> AllTargetsFailedError:
+    """Return the error of a chain whose functions return coroutines."""
+
+    async def main() -> None:
+        await chain.call()
+
+    with pytest.raises(AllTargetsFailedError) as caught:
+        asyncio.run(main())
+    return caught.value
 
 
 async def run_with_little_time(chain: FallbackChain[Any, Any]) -> None:
@@ -532,15 +651,23 @@ def test_nothing_is_kept_alive() -> None:
 
     retry = RetryPolicy(initial=0, jitter=0, max_attempts=2)
 
-    def chain(*functions: Any) -> Any:
-        return FallbackChain([Target(str(n), CircuitBreaker(), f, retry) for n, f in enumerate(functions)])
+    def chain(*functions: Any, deadline: float | None = None) -> Any:
+        targets = [Target(str(n), CircuitBreaker(), f, retry) for n, f in enumerate(functions)]
+        return FallbackChain(targets, deadline=deadline)
 
     async def answer() -> None: ...
+
+    async def hang() -> None:
+        await asyncio.sleep(3600)
 
     async def main() -> None:
         with contextlib.suppress(AllTargetsFailedError):
             await chain(fail_async, fail_async).call()
         assert (await chain(fail_async, answer).call()).target == "1"
+        with contextlib.suppress(AllTargetsFailedError):
+            await chain(Backend(fail, fail_async)).call()
+        with contextlib.suppress(AllTargetsFailedError):
+            await chain(Backend(fail, hang), deadline=0.05).call()
 
     gc.collect()
     gc.disable()
@@ -550,6 +677,6 @@ def test_nothing_is_kept_alive() -> None:
         assert chain(fail, dict).call().target == "1"
         assert [ref() for ref in kept] == [None] * 6
         asyncio.run(main())
-        assert [ref() for ref in kept] == [None] * 12
+        assert [ref() for ref in kept] == [None] * 15
     finally:
         gc.enable()

@@ -24,7 +24,8 @@ class Attempt:
             `hold` as its breaker has judged; `timeout` when the chain's deadline came before its
             answer, or before it was called. When one was to fall back on it, also `neutral`, or
             `success` for an excluded error.
-        error: What was raised; a `FailedResult` when a result was judged to be a failure.
+        error: What was raised; a `FailedResult` when a result was judged to be a failure; for a
+            `timeout` a `TimeoutError`, with what an earlier attempt has come to as its `__cause__`.
         seconds: How long it took, its retries included.
     """
 

@@ -7,8 +7,9 @@ from collections import deque
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from pybreaker_ext.ended import FAILURE, PENDING, REJECTED, Ended, open_for
+from pybreaker_ext.ended import FAILURE, PENDING, REJECTED, Ended, open_for, raised
 from pybreaker_ext.fallback.answers import TIMEOUT, AllTargetsFailedError, Attempt, FallbackResult, told
+from pybreaker_ext.fallback.target import Once
 from pybreaker_ext.machine import HOLD
 from pybreaker_ext.notes import put_note
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pybreaker_ext.fallback.target import Target
+    from pybreaker_ext.retry.loop import Attempts
 
 
 class Course:
@@ -44,8 +46,10 @@ class Course:
         self._fall_back_on = fall_back_on
         self._clock = clock
         self._until = clock() + deadline
-        #: The one that is being tried.
+        #: The one that is being tried, and what tries it.
         self.target = targets[0]
+        self.tries: Attempts | Once = Once()
+        self._again = False
         self._began = clock()
         #: When each target that was tried may be called again.
         self._free_at: list[float] = []
@@ -57,9 +61,13 @@ class Course:
 
     def next(self) -> Target[Any, Any] | None:
         """Return the target that is to be tried next; None: there is none, or no time."""
+        if self._again:
+            self._again = False
+            return self.target
         if not self._left:
             return None
         self.target, self._began = self._left.popleft(), self._clock()
+        self.tries = self.target._tries(self.remaining, self.being_cancelled)
         if self.remaining > 0:
             return self.target
         self._left.clear()
@@ -67,8 +75,16 @@ class Course:
         return None
 
     def step_back(self) -> None:
-        """Have the target that was tried last be the next one again."""
-        self._left.appendleft(self.target)
+        """Have the target that is being tried be the next one again: what it has returned must be awaited."""
+        self._again = True
+
+    def go_on(self, being_cancelled: Callable[[], bool]) -> None:
+        """Have the rest of the way be one of asyncio; if nothing was tried yet, time begins now."""
+        self.being_cancelled = being_cancelled
+        self.tries.go_on(being_cancelled)
+        if not self.attempts and not self.tries.count:
+            self._began = self._clock()
+            self._until = self._began + self._deadline
 
     def goes_on(self, ended: Ended) -> bool:
         """Note what the target has come to, and tell whether the next one is to be tried."""
@@ -77,15 +93,18 @@ class Course:
         self._note(ended.kind, ended.cause, ended.wait)
         return True
 
-    def out_of_time(self) -> None:
-        """Note that the deadline came before the target's answer."""
-        message = f"{self.target.name} had no time left of the chain's {self._deadline:g} s"
-        self._note(TIMEOUT, TimeoutError(message), open_for(self.target.breaker))
+    def out_of_time(self, error: Exception | None = None) -> None:
+        """Note that the deadline came before the target's answer, and the `error` that it has made of that."""
+        timeout = TimeoutError(f"{self.target.name} had no time left of the chain's {self._deadline:g} s")
+        last = self.tries.cut() if error is None else raised(self.target.breaker, error)
+        timeout.__cause__ = None if last.kind == PENDING else last.cause
+        self._note(TIMEOUT, timeout, max(last.wait, open_for(self.target.breaker)))
 
     def result(self, ended: Ended) -> FallbackResult[Any]:
         """Return what the target has returned, or raise what it has raised.
 
         Raises:
+            FailedResult: It has failed while the caller was being cancelled, so that nobody else is asked.
             TypeError: It has returned a generator, which has yet to run.
         """
         if ended.kind == PENDING and type(ended.value) is not CoroutineType:
@@ -93,6 +112,8 @@ class Course:
             raise TypeError(message)
         if ended.error is not None and self.attempts:
             put_note(ended.error, "FallbackChain", f"raised by {self.target.name}, after {told(self.attempts)}")
+        if ended.error is None and self._falls_back_on(ended):
+            raise ended.cause
         return FallbackResult(ended.result(), self.target.name, self.attempts)
 
     def failure(self) -> AllTargetsFailedError:

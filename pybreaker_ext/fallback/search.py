@@ -26,7 +26,7 @@ def search(course: Course, attempt_of: Callable[[Target[Any, Any]], Callable[[],
     """
     try:
         while (target := course.next()) is not None:
-            found = target._tried(attempt_of(target), course.remaining)
+            found = course.tries.run(attempt_of(target))
             if not course.goes_on(found):
                 return course.result(found)
         raise course.failure()
@@ -45,11 +45,11 @@ async def search_async(
         Exception: What a target has raised that says nothing against it.
     """
     found = None
-    course.being_cancelled = cancelling()
+    course.go_on(cancelling())
     try:
         async with asyncio.timeout(None if course.remaining == math.inf else course.remaining) as scope:
-            found = await _answer_async(course, attempt_of)
-    except Exception:
+            found = await _answer_async(course, attempt_of, scope.expired)
+    except TimeoutError:
         if not scope.expired():
             raise
         course.out_of_time()
@@ -61,13 +61,19 @@ async def search_async(
         del course, found  # what they hold are errors, whose tracebacks hold this frame
 
 
-async def _answer_async(course: Course, attempt_of: Callable[..., Any]) -> FallbackResult[Any] | None:
+async def _answer_async(
+    course: Course, attempt_of: Callable[..., Any], is_late: Callable[[], bool]
+) -> FallbackResult[Any] | None:
     try:
         while (target := course.next()) is not None:
-            found = await target._tried_async(attempt_of(target), course.remaining, course.being_cancelled)
+            found = await course.tries.run_async(attempt_of(target))
             if not course.goes_on(found):
                 return course.result(found)
-        return None
+    except Exception as error:
+        if not is_late():
+            raise
+        course.out_of_time(error)
     finally:
         del course
         found = None  # type: ignore[assignment]
+    return None

@@ -7,16 +7,40 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from pybreaker_ext.breaker import CircuitBreaker
+from pybreaker_ext.ended import PENDING, Ended
 from pybreaker_ext.streams.rules import NAMES, checked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pybreaker_ext.ended import Ended
     from pybreaker_ext.retry import RetryPolicy
+    from pybreaker_ext.retry.loop import Attempts
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Once:
+    """In the place of a retry policy's attempts: there is one."""
+
+    count = 0
+
+    def run(self, attempt: Callable[[], Ended]) -> Ended:
+        """Return what it has come to."""
+        return attempt()
+
+    async def run_async(self, attempt: Callable[[], Awaitable[Ended]]) -> Ended:
+        """Return what it has come to."""
+        return await attempt()
+
+    def go_on(self, being_cancelled: Callable[[], bool]) -> Once:
+        """Return this: nothing came before."""
+        del being_cancelled
+        return self
+
+    def cut(self) -> Ended:
+        """Return that nothing has ended before."""
+        return Ended(PENDING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +87,8 @@ class Target(Generic[P, R]):
             raise TypeError(message)
         checked(**self.stream_options)
 
-    def _tried(self, attempt: Callable[[], Ended], seconds: float) -> Ended:
-        """Return what it came to, the retries included that so many seconds leave time for."""
+    def _tries(self, seconds: float, being_cancelled: Callable[[], bool]) -> Attempts | Once:
+        """Return what tries it, with the retries that so many seconds leave time for."""
         if self.retry is None:
-            return attempt()
-        return self.retry.within(max(0.0, seconds))._attempts(self.breaker).run(attempt)
-
-    async def _tried_async(
-        self, attempt: Callable[[], Awaitable[Ended]], seconds: float, being_cancelled: Callable[[], bool]
-    ) -> Ended:
-        """Return what it came to, the retries included that so many seconds leave time for."""
-        if self.retry is None:
-            return await attempt()
-        return await self.retry.within(max(0.0, seconds))._attempts(self.breaker, being_cancelled).run_async(attempt)
+            return Once()
+        return self.retry.within(max(0.0, seconds))._attempts(self.breaker, being_cancelled)

@@ -42,6 +42,9 @@ class Attempts:
         self._began = policy.clock()
         self._count = 0
         self._ended = Ended(PENDING)
+        #: The last one that was no rejection and isn't pending, and when it ended.
+        self._before = Ended(PENDING)
+        self._before_at = self._began
         self._reason = ""
         longest = max(0.0, policy.maximum - policy.jitter) if policy.initial else 0.0
         self._back_off = wait_exponential(multiplier=policy.initial, exp_base=policy.multiplier, max=longest)
@@ -72,6 +75,17 @@ class Attempts:
             self._began = self._policy.clock()
         return self
 
+    def cut(self) -> Ended:
+        """Return what the last attempt came to that has ended, when there is no time for more; `pending`: none has."""
+        self._ended, self._reason = self._before, "the deadline came before the next one's end"
+        wait = max(0.0, self._ended.wait - (self._policy.clock() - self._before_at))
+        return self._last()._replace(wait=wait)
+
+    @property
+    def count(self) -> int:
+        """How many have ended, rejected ones apart."""
+        return self._count
+
     def _rules(self) -> dict[str, Any]:
         """Return what tenacity asks after each attempt, in its order. It sees no error and no result.
 
@@ -79,15 +93,20 @@ class Attempts:
         """
         return {
             "retry": retry_if_result(lambda _: self._ended.kind not in (SUCCESS, PENDING)),
-            "wait": lambda state: max(self._back_off(state), self._ended.wait) + self._jitter(state),
+            "wait": self._wait,
             "stop": self._gives_up,
             "retry_error_callback": lambda _: None,
         }
+
+    def _wait(self, state: RetryCallState) -> float:
+        state.attempt_number = self._count  # which those count in that were made before asyncio
+        return max(self._back_off(state), self._ended.wait) + self._jitter(state)
 
     def _came_to(self, ended: Ended) -> None:
         self._ended = ended
         if ended.kind in (REJECTED, PENDING):
             return
+        self._before, self._before_at = ended, self._policy.clock()
         self._count += 1
         if self._count == 1 and self._policy.budget is not None:
             self._policy.budget.add_call()
@@ -123,8 +142,10 @@ class Attempts:
         return self._policy.clock() - self._began
 
     def _last(self) -> Ended:
-        """Return what is left, and forget it."""
+        """Return what is left, and forget it: its traceback may hold this."""
         ended, self._ended = self._ended, Ended(PENDING)
+        if ended.kind != PENDING:
+            self._before = Ended(PENDING)
         if ended.error is not None:
             attempts = "1 attempt" if self._count == 1 else f"{self._count} attempts"
             reason = self._reason or "it is excluded"
