@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import servers
+from proxy import proxy_to
 from waits import Waits, total, waits_in_vain
 
 from pybreaker_ext import CircuitBreakerRegistry, StoreUnavailableError
@@ -299,6 +300,18 @@ def test_silent_sentinels_keep_no_circuit_from_its_store(
                 caller.call(breaker)
                 assert caller.shared(breaker)
             assert total(lost) <= LONG + 1e-6
+
+
+def test_sentinels_that_are_far_away_are_heard(sentinels: servers.Sentinels, caller: Caller) -> None:
+    """Each answer takes four tenths of the time-out."""
+    with contextlib.ExitStack() as stack:
+        proxies = [stack.enter_context(proxy_to(sentinel.port)) for sentinel in sentinels.sentinels]
+        for proxy in proxies:
+            proxy.delay = 0.4 * LONG
+        addresses = ",".join(f"127.0.0.1:{proxy.port}" for proxy in proxies)
+        url = f"redis+sentinel://{addresses}/{sentinels.url.split('/', 3)[3]}?{SLOW}"
+        registry = stack.enter_context(CircuitBreakerRegistry(url, max_staleness=0.0))
+        assert caller.shared(registry.get("claude"))
 
 
 def test_a_history_that_could_not_be_read_keeps_nobody_from_the_store() -> None:

@@ -61,15 +61,28 @@ def test_not_everybody_begins_with_the_same_server(ask: Any) -> None:
     assert len({ask(Network(4)) for _ in range(100)}) > 1
 
 
-@pytest.mark.parametrize(("servers", "share"), [(1, 1.0), (2, 0.5), (3, 1 / 3), (5, 0.2), (6, 0.2), (40, 0.2)])
-def test_all_silent_ones_together_cost_one_timeout(ask: Any, servers: int, share: float) -> None:
+@pytest.mark.parametrize(
+    ("servers", "parts"),
+    [(1, [1]), (2, [0.5, 0.5]), (3, [0.5, 0.25, 0.25]), (5, [0.5, *[0.125] * 4]), (40, [0.5, *[0.125] * 4])],
+)
+def test_all_silent_ones_together_cost_one_timeout(ask: Any, servers: int, parts: list[float]) -> None:
     network = Network(servers)
     network.silent.update(range(servers))
     began = network.now
     with pytest.raises(RedisTimeoutError):
         ask(network)
     assert network.now - began == pytest.approx(TIMEOUT)
-    assert [part for _, part in network.asked] == pytest.approx([share] * len(network.asked))
+    assert [part for _, part in network.asked] == pytest.approx(parts)
+
+
+def test_after_some_that_refuse_the_first_has_half_of_the_timeouts_nevertheless(ask: Any) -> None:
+    """Over long distances an answer takes long."""
+    network = Network(6)
+    network.refusing.update({0, 1})
+    network.turns.put_first(1)
+    network.turns.put_first(0)
+    ask(network)
+    assert [part for _, part in network.asked] == [0.5] * 3
 
 
 def test_the_next_attempt_begins_with_those_that_were_not_asked(ask: Any) -> None:
@@ -81,14 +94,14 @@ def test_the_next_attempt_begins_with_those_that_were_not_asked(ask: Any) -> Non
     network.silent.discard(missing)
     network.asked.clear()
     assert ask(network) == (f"from {missing}", 1.0)
-    assert network.asked == [(missing, pytest.approx(0.2))]
+    assert network.asked == [(missing, 0.5)]
 
 
 def test_what_silent_ones_take_is_not_left(ask: Any) -> None:
     network = Network(5)
     network.silent.update(range(4))
     network.turns.put_last(4)
-    assert ask(network) == ("from 4", pytest.approx(0.2))
+    assert ask(network) == ("from 4", pytest.approx(0.125))
 
 
 def test_a_machine_that_wakes_up_late_waits_no_longer(ask: Any) -> None:

@@ -26,6 +26,9 @@ TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
 #: Silent servers that one attempt waits for; the next attempt begins with others.
 MOST_ASKED: Final = 5
 
+#: What the first silent server may take of the time-outs; the others share the rest.
+HALF: Final = 0.5
+
 #: What must be left of the time-outs before another server is asked.
 LEAST: Final = 0.02
 
@@ -49,7 +52,7 @@ class Turns(Generic[Server]):
 
     Args:
         servers: At least one.
-        timeout: Seconds that all waits in vain may take together, of which each server has a share;
+        timeout: Seconds that all waits in vain may take together, of which each server has a part;
             None: each has the time-outs of its client.
         clock: Returns seconds that never go back.
     """
@@ -71,14 +74,14 @@ class Turns(Generic[Server]):
         Raises:
             RedisError: No server answers; or OSError, ValueError: the last one can't be one.
         """
-        left, share = 1.0, self._share()
+        left = 1.0
         failed: Exception = RedisConnectionError("no servers")
         for server in self._order:
             if left < LEAST:
                 break
             began = self._clock()
             try:
-                answer = question(server, min(share, left))
+                answer = question(server, self._part(left))
             except _FAILURES as error:
                 failed = error
                 left -= self._lost(server, began)
@@ -95,14 +98,14 @@ class Turns(Generic[Server]):
         Raises:
             RedisError: No server answers; or OSError, ValueError: the last one can't be one.
         """
-        left, share = 1.0, self._share()
+        left = 1.0
         failed: Exception = RedisConnectionError("no servers")
         for server in self._order:
             if left < LEAST:
                 break
             began = self._clock()
             try:
-                answer = await question(server, min(share, left))
+                answer = await question(server, self._part(left))
             except _FAILURES as error:
                 failed = error
                 left -= self._lost(server, began)
@@ -125,12 +128,18 @@ class Turns(Generic[Server]):
         kept = [each for each in self._order if each in found]
         self._order = list(dict.fromkeys([*kept, *found]))
 
-    def _share(self) -> float:
-        """Return what each server may take of the time-outs: if all are silent, there is none left."""
-        return 1.0 if self._timeout is None else 1 / min(MOST_ASKED, len(self._order))
+    def _part(self, left: float) -> float:
+        """Return what the next server may take of the time-outs: half, until that is spent, then shares of the rest.
+
+        Half, because from afar an answer takes long. If all are silent, there is none left.
+        """
+        others = min(MOST_ASKED, len(self._order)) - 1
+        if self._timeout is None or not others:
+            return left
+        return max(left - HALF, min(left, HALF / others))
 
     def _lost(self, server: Server, began: float) -> float:
-        """Return what a server has taken of the time-outs: its share if it was silent, little if it refused."""
+        """Return what a server has taken of the time-outs: its part if it was silent, little if it refused."""
         self.put_last(server)
         return 0.0 if self._timeout is None else (self._clock() - began) / self._timeout
 
