@@ -17,8 +17,6 @@ from faults.worker_faults import LEASE, LOOPING, THREADED, open_circuit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import redis
-
 
 def cluster_key(scene: Scene) -> str:
     return f"{{{scene.traffic.name}}}:pybreaker:state"
@@ -81,6 +79,11 @@ def is_replica(server: servers.RedisServer) -> bool:
         return bool(client.info("replication").get("master_link_status") == "up")
 
 
+def is_primary(server: servers.RedisServer) -> bool:
+    with server.client() as client:
+        return bool(client.info("replication")["role"] == "master")
+
+
 def lose_writes_in_half_open(scene: Scene) -> None:
     """The primary acknowledges that a probe is out, and dies before its replica hears of it.
 
@@ -108,28 +111,53 @@ def lose_writes_in_half_open(scene: Scene) -> None:
         traffic.resume(number)
 
 
+class Move:
+    """The circuit's slot on its way to another primary, step by step, as redis-cli takes it there."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._cluster, self._key = scene.place.cluster, cluster_key(scene)
+        self._source = self._cluster.primary_of(self._key)
+        self._target = next(node for node in self._cluster.nodes if node is not self._source and is_primary(node))
+        with self._source.client() as here, self._target.client() as there:
+            self._slot = here.cluster("keyslot", self._key)
+            ids = [client.cluster("myid").decode() for client in (here, there)]
+            there.cluster("setslot", self._slot, "importing", ids[0])
+            here.cluster("setslot", self._slot, "migrating", ids[1])
+        self._id = ids[1]
+
+    def keys(self, at_once: int) -> None:
+        """Move all keys, so many at once. A script that needs several is told to try again while they are apart."""
+        with self._source.client() as here:
+            while names := here.cluster("getkeysinslot", self._slot, at_once):
+                here.migrate("127.0.0.1", self._target.port, names, 0, 5000)
+
+    def end(self) -> None:
+        with self._source.client() as here, self._target.client() as there:
+            for client in (there, here):
+                client.cluster("setslot", self._slot, "node", self._id)
+        wait_until("another node has the slot", lambda: self._cluster.primary_of(self._key) is self._target)
+
+
 def move_slot(scene: Scene) -> None:
-    """Move the circuit's slot to another primary, as redis-cli does; there is traffic at each step."""
-    cluster, key = scene.place.cluster, cluster_key(scene)
-    source = cluster.primary_of(key)
-    target = next(node for node in cluster.nodes if node is not source and not is_replica(node))
-    with source.client() as here, target.client() as there:
-        slot, ids = here.cluster("keyslot", key), [client.cluster("myid").decode() for client in (here, there)]
-        there.cluster("setslot", slot, "importing", ids[0])
-        here.cluster("setslot", slot, "migrating", ids[1])
-        scene.traffic.some_calls()
-        _move_keys(here, target, slot)
-        scene.traffic.some_calls()
-        for client in (there, here):
-            client.cluster("setslot", slot, "node", ids[1])
-    wait_until("another node has the slot", lambda: cluster.primary_of(key) is target)
+    """Move the circuit's slot to another primary; there is traffic at each step."""
+    move = Move(scene)
+    scene.traffic.some_calls()
+    move.keys(1)
+    scene.traffic.some_calls()
+    move.end()
 
 
-def _move_keys(here: redis.Redis, target: servers.RedisServer, slot: int) -> None:
-    """Some of the keys first: a script that needs all of them is told to try again."""
-    while names := here.cluster("getkeysinslot", slot, 2):
-        for name in names:
-            here.migrate("127.0.0.1", target.port, name, 0, 5000)
+def begin_to_move(scene: Scene) -> None:
+    """Move all keys of a circuit that has been open, which are all that there can be; the slot stays where it is."""
+    open_circuit(scene)
+    scene.traffic.board.sick = False
+    scene.traffic.closes()
+    scene.notes["move"] = Move(scene)
+    scene.notes["move"].keys(100)
+
+
+def end_move(scene: Scene) -> None:
+    scene.notes.pop("move").end()
 
 
 #: redis-py drops nodes that it has met while it looked for a cluster in vain; they are closed when they are
@@ -159,4 +187,12 @@ FAULTS = (
         quick=False,
     ),
     once("the circuit's slot is moved", kind=CLUSTER, breaks=move_slot, again=True),
+    once(
+        "the circuit's slot is being moved, and its keys are there already",
+        kind=CLUSTER,
+        breaks=begin_to_move,
+        mends=end_move,
+        effect=Effect.SHARED,
+        sound=True,
+    ),
 )

@@ -116,7 +116,8 @@ class Story:
 
     def _looks(self) -> str:
         try:
-            return str([tuple(look) for look in self.scene.traffic.looks()])
+            seen = [tuple(look) for look in self.scene.traffic.looks()]
+            return f"{seen}, because of {sorted(set(self.scene.traffic.reasons()))}"
         except (OSError, EOFError, TimeoutError, AssertionError) as error:
             return f"{type(error).__name__}: {error}"
 
