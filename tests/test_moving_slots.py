@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import servers
 from fleet import until
-from servers import first_answer
+from moving import moving
 
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitRedisStorage
 from pybreaker_ext.storage.redis_urls import redis_client
@@ -18,6 +18,7 @@ from pybreaker_ext.storage.redis_urls import redis_client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from moving import Move
 
 #: What its circuits have in their names, so that they are in this slot.
 TAG = "{moving}"
@@ -26,61 +27,12 @@ CALLS = 3
 KEYS = 6
 
 
-class Move:
-    """The slot's way from the node that has it to another one, and back."""
-
-    def __init__(self, cluster: servers.Cluster) -> None:
-        self.source = cluster.primary_of(TAG)
-        self.target = next(node for node in cluster.nodes[:3] if node is not self.source)
-        self._slot = first_answer(cluster.nodes, lambda client: client.cluster("keyslot", TAG))
-        nodes = (self.source, self.target)
-        self._ids = [first_answer([node], lambda client: client.cluster("myid")).decode() for node in nodes]
-
-    def begin(self) -> None:
-        with self.source.client() as here, self.target.client() as there:
-            there.cluster("setslot", self._slot, "importing", self._ids[0])
-            here.cluster("setslot", self._slot, "migrating", self._ids[1])
-
-    def keys(self, number: int | None = None, of: str = "") -> int:
-        """Move so many keys, or all, of one circuit, or all; return how many."""
-        beginning = f"{TAG}/{of}"
-        with self.source.client() as here:
-            found = here.cluster("getkeysinslot", self._slot, 1000)
-            names = sorted(name for name in found if name.startswith(beginning))
-            if names:
-                here.migrate("127.0.0.1", self.target.port, names[:number], 0, 5000)
-            return len(names[:number])
-
-    def give_up_there(self) -> None:
-        with self.target.client() as there:
-            there.cluster("setslot", self._slot, "stable")
-
-    def end(self) -> None:
-        with self.source.client() as here, self.target.client() as there:
-            for client in (there, here):
-                client.cluster("setslot", self._slot, "node", self._ids[1])
-
-    def back(self) -> None:
-        """Leave the cluster as it was."""
-        self.keys()
-        self.end()
-        self.source, self.target = self.target, self.source
-        self._ids.reverse()
-        self.begin()
-        self.keys()
-        self.end()
-
-
 @pytest.fixture
 def move(redis_cluster: servers.Cluster) -> Iterator[Move]:
-    redis_cluster.clear()
-    move = Move(redis_cluster)
-    with move.target.client() as there:
-        there.script_flush()
-    try:
+    with moving(redis_cluster, TAG) as move:
+        with move.target.client() as there:
+            there.script_flush()
         yield move
-    finally:
-        move.back()
 
 
 @pytest.fixture(params=["a URL", "a client"])
@@ -133,7 +85,7 @@ def test_a_circuit_stays_open_and_is_probed_and_closed_where_its_keys_are(
     move.begin()
     assert [told(breaker), told(staying)] == ["open", "open"]
 
-    assert move.keys(of="claude") == KEYS
+    assert move.keys(f"{TAG}/claude") == KEYS
     assert [told(each) for each in CALLS * [breaker, staying]] == 2 * CALLS * ["open"]
     breaker.half_open()
     assert [told(breaker) for _ in range(CALLS)] == CALLS * ["admitted"]
@@ -156,7 +108,7 @@ def test_while_some_of_its_keys_are_here_and_some_there_or_missing_it_is_decided
     opened.open(600)
     assert [told(opened), told(new), told(other)] == ["open", "admitted", "admitted"]
     move.begin()
-    assert move.keys(2, of="opened") == 2
+    assert move.keys(f"{TAG}/opened", 2) == 2
     assert [told(opened), told(new), told(other)] == ["admitted, alone", "admitted, alone", "admitted"]
     move.keys()
     assert [told(opened), told(new), told(other)] == ["open", "admitted, alone", "admitted"]

@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import servers
+from moving import Move
 from servers import Sentinels
 
 from faults import board
@@ -79,11 +80,6 @@ def is_replica(server: servers.RedisServer) -> bool:
         return bool(client.info("replication").get("master_link_status") == "up")
 
 
-def is_primary(server: servers.RedisServer) -> bool:
-    with server.client() as client:
-        return bool(client.info("replication")["role"] == "master")
-
-
 def lose_writes_in_half_open(scene: Scene) -> None:
     """The primary acknowledges that a probe is out, and dies before its replica hears of it.
 
@@ -111,38 +107,13 @@ def lose_writes_in_half_open(scene: Scene) -> None:
         traffic.resume(number)
 
 
-class Move:
-    """The circuit's slot on its way to another primary, step by step, as redis-cli takes it there."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._cluster, self._key = scene.place.cluster, cluster_key(scene)
-        self._source = self._cluster.primary_of(self._key)
-        self._target = next(node for node in self._cluster.nodes if node is not self._source and is_primary(node))
-        with self._source.client() as here, self._target.client() as there:
-            self._slot = here.cluster("keyslot", self._key)
-            ids = [client.cluster("myid").decode() for client in (here, there)]
-            there.cluster("setslot", self._slot, "importing", ids[0])
-            here.cluster("setslot", self._slot, "migrating", ids[1])
-        self._id = ids[1]
-
-    def keys(self, at_once: int) -> None:
-        """Move all keys, so many at once. A script that needs several is told to try again while they are apart."""
-        with self._source.client() as here:
-            while names := here.cluster("getkeysinslot", self._slot, at_once):
-                here.migrate("127.0.0.1", self._target.port, names, 0, 5000)
-
-    def end(self) -> None:
-        with self._source.client() as here, self._target.client() as there:
-            for client in (there, here):
-                client.cluster("setslot", self._slot, "node", self._id)
-        wait_until("another node has the slot", lambda: self._cluster.primary_of(self._key) is self._target)
-
-
 def move_slot(scene: Scene) -> None:
-    """Move the circuit's slot to another primary; there is traffic at each step."""
-    move = Move(scene)
+    """Move the circuit's slot to another primary, some keys first: a script that needs all is told to try again."""
+    move = Move(scene.place.cluster, cluster_key(scene))
+    move.begin()
     scene.traffic.some_calls()
-    move.keys(1)
+    while move.keys(number=1):
+        pass
     scene.traffic.some_calls()
     move.end()
 
@@ -152,8 +123,9 @@ def begin_to_move(scene: Scene) -> None:
     open_circuit(scene)
     scene.traffic.board.sick = False
     scene.traffic.closes()
-    scene.notes["move"] = Move(scene)
-    scene.notes["move"].keys(100)
+    scene.notes["move"] = move = Move(scene.place.cluster, cluster_key(scene))
+    move.begin()
+    move.keys()
 
 
 def end_move(scene: Scene) -> None:
