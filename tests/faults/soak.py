@@ -46,6 +46,8 @@ class Soak:
         problems: What was wrong.
         growth: Bytes by which the worker grew that grew most.
         worst: Milliseconds by which the slowest call was late, by place.
+        used: What the workers that lived long used at the start, in the middle and at the end, by place: each a
+            dictionary of `Vitals`, summed up, and their number.
     """
 
     seconds: float = 0.0
@@ -54,6 +56,7 @@ class Soak:
     problems: list[str] = field(default_factory=list)
     growth: int = 0
     worst: dict[str, float] = field(default_factory=dict)
+    used: dict[str, list[dict[str, int]]] = field(default_factory=dict)
 
 
 class Place:
@@ -108,6 +111,9 @@ class Place:
 
     def _judge(self) -> None:
         """Each worker's memory is flat, and it has as few threads and files as in the beginning."""
+        lived = [looks for looks in self._vitals.values() if len(looks) >= LOOKS]
+        if lived:
+            self._soak.used[self._kind] = [summed(moment) for moment in zip(*map(three, lived), strict=True)]
         for looks in self._vitals.values():
             if all(more(looks[0], one) for one in looks[-3:]):  # a task may be on its way by chance
                 self._soak.problems.append(f"{self._kind}: a worker had {looks[0]}, and {looks[-1]} at the end")
@@ -118,6 +124,17 @@ class Place:
                 self._soak.growth = max(self._soak.growth, growth)
                 if growth > GROWTH:
                     self._soak.problems.append(f"{self._kind}: a worker grew by {growth:,} bytes")
+
+
+def three(looks: Sequence[Vitals]) -> tuple[Vitals, Vitals, Vitals]:
+    """Return the first look, the one in the middle, and the last."""
+    return looks[0], looks[len(looks) // 2], looks[-1]
+
+
+def summed(workers: Sequence[Vitals]) -> dict[str, int]:
+    """Return what several workers use together."""
+    kinds = workers[0]._fields
+    return {"workers": len(workers), **{kind: sum(getattr(one, kind) for one in workers) for kind in kinds}}
 
 
 def _fits(fault: Fault) -> bool:
