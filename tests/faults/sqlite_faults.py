@@ -143,6 +143,15 @@ def is_written(path: Path) -> bool:
         return False
 
 
+def spoil_rows(scene: Scene) -> None:
+    """Write garbage into all columns of all rows; the file stays sound."""
+    with contextlib.closing(connection(scene)) as client:
+        client.execute(
+            "UPDATE circuits SET (state, generation, fail_counter, success_counter, opened_at, open_until, trips, "
+            "reason, permits) = ('garbage', 'garbage', x'ff', -1, 'garbage', 9e99, x'00', x'ff', 'garbage,:')"
+        )
+
+
 def make_first_version(scene: Scene) -> None:
     with contextlib.closing(connection(scene)) as client:
         client.execute(FIRST_SCHEMA)
@@ -178,6 +187,7 @@ FAULTS = (
     shared("deleted without its log", breaks=delete_only_the_file, effect=Effect.EITHER, quick=False),
     shared("its beginning is garbage", breaks=corrupt(0, 512), effect=Effect.EITHER, says="set aside", quick=False),
     shared("its middle is garbage", breaks=corrupt(4096, 16_384), effect=Effect.EITHER, says="set aside"),
+    shared("garbage in every column", breaks=spoil_rows, says="not understood"),
     once(
         "made by the first version",
         prepares=make_first_version,
