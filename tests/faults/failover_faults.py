@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
+import redis
 import servers
 from moving import Move
 from servers import Sentinels
@@ -41,8 +43,21 @@ def lose_primary(how: str) -> Callable[[Scene], None]:
 
 
 def generation(scene: Scene, server: servers.RedisServer) -> int:
-    with server.client() as client:
-        return int(client.hget(f"{scene.traffic.name}:pybreaker:ext", "generation") or 0)
+    key = f"{scene.traffic.name}:pybreaker:ext"
+    return int(answer_of(server, lambda client: client.hget(key, "generation")) or 0)
+
+
+def answer_of(server: servers.RedisServer, question: Callable[[redis.Redis], Any]) -> Any:
+    """Ask until the server answers: sentinels cut all connections to one whose role they change."""
+    answers: list[Any] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(redis.ConnectionError), server.client() as client:
+            answers.append(question(client))
+        return bool(answers)
+
+    wait_until("a server answers", answered)
+    return answers[0]
 
 
 def wait_for_another(scene: Scene) -> None:
@@ -76,8 +91,8 @@ def bring_back(how: str) -> Callable[[Scene], None]:
 
 
 def is_replica(server: servers.RedisServer) -> bool:
-    with server.client() as client:
-        return bool(client.info("replication").get("master_link_status") == "up")
+    found = answer_of(server, lambda client: client.info("replication"))
+    return bool(found.get("master_link_status") == "up")
 
 
 def lose_writes_in_half_open(scene: Scene) -> None:

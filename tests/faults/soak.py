@@ -78,6 +78,7 @@ class Place:
         self._slack = slack
         self._vitals: defaultdict[int, list[Vitals]] = defaultdict(list)
         self._bad = 0
+        self._more_files = 0
 
     def run(self, until: float) -> None:
         """Let faults happen until then, on the monotonic clock."""
@@ -86,6 +87,7 @@ class Place:
         try:
             with place_of(self._kind) as place, traffic_through(place, "claude") as traffic:
                 traffic.start_all()
+                self._more_files = place.more_files
                 while time.monotonic() < until and self._bad < ENOUGH:
                     self._round(Scene(place, traffic))
         except patience.InterruptedRoundError:
@@ -115,7 +117,7 @@ class Place:
         if lived:
             self._soak.used[self._kind] = [summed(moment) for moment in zip(*map(three, lived), strict=True)]
         for looks in self._vitals.values():
-            if all(more(looks[0], one) for one in looks[-3:]):  # a task may be on its way by chance
+            if all(more(looks[0], one, self._more_files) for one in looks[-3:]):  # a task may be on its way by chance
                 self._soak.problems.append(f"{self._kind}: a worker had {looks[0]}, and {looks[-1]} at the end")
             quarter = len(looks) // 4
             if len(looks) >= LOOKS:
