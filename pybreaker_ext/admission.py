@@ -160,7 +160,7 @@ class CircuitAdmission(CircuitControl):
 
     async def _failed_as_async(self, permit: Permit, error: BaseException, outcome: Outcome) -> None:
         """Report a call that raised, and what that means."""
-        if not isinstance(error, Exception):  # cancelled, or closed: nobody may be kept waiting
+        if not issubclass(type(error), Exception):  # cancelled, or closed: nobody may be kept waiting
             self._give_back_later(permit)
             self._notifier.tell(self, "neutral", error)
             return

@@ -194,7 +194,7 @@ class _Plan(Generic[R]):
     def end(self, outcome: Outcome[R]) -> None:
         """Note what a call came to, and tell it; raise what is more than that call's own."""
         error = outcome.error
-        if error is not None and not isinstance(error, (Exception, asyncio.CancelledError)):
+        if error is not None and not issubclass(type(error), (Exception, asyncio.CancelledError)):
             raise error
         self.running -= 1
         self._places[self._jobs.pop(outcome.index).backend] -= 1

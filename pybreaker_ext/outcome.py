@@ -67,7 +67,7 @@ class Judge:
 
         `is_system_error` says whether it is not excluded; it is pybreaker's hook for subclasses.
         """
-        if not isinstance(error, Exception):  # cancellation, Ctrl-C, exit, a closed generator
+        if not issubclass(type(error), Exception):  # cancellation, Ctrl-C, exit, a closed generator
             return Outcome("neutral", error)
         try:
             return self._exception(error, is_system_error)
@@ -93,7 +93,7 @@ class Judge:
             return Outcome("failure", FailedResult(result))
         return SUCCESS
 
-    def _exception(self, error: Exception, is_system_error: Callable[[Any], bool]) -> Outcome:
+    def _exception(self, error: BaseException, is_system_error: Callable[[Any], bool]) -> Outcome:
         if self._hold_for is not None:
             duration = self._hold_for(error)
             if _is_hold(duration):

@@ -39,6 +39,8 @@ PAGES = (README, *sorted(path for path in DOCS.rglob("*.md") if "_build" not in 
 FENCE = re.compile(r"^```(?P<language>\S+).*?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 FILE_NAME = re.compile(r"# (\S+\.(?:py|toml|yaml))\n")
+#: A file of tests, and a test in it.
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 #: Before a command: a variable that is set for it.
 VARIABLE = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
 
@@ -453,10 +455,23 @@ def test_every_promise_has_tests() -> None:
     tests = dict(rows_of(page, "## The tests behind it"))
 
     assert promises == list(tests)
-    for cell in tests.values():
-        named = re.findall(r"`(tests/\w+\.py)::(\w+)`", cell)
-        assert named
-        assert [test for file, test in named if f"def {test}(" not in (ROOT / file).read_text("utf-8")] == []
+    assert [promise for promise, cell in tests.items() if not TEST.search(cell)] == []
+
+
+def test_every_rule_has_tests() -> None:
+    page = DOCS / "explanation" / "guarantees.md"
+    rows = rows_of(page, "## The tests behind the rules")
+    rules = [row for row in rows_of(page, "The other rules:") if not row[0].startswith("*")]  # no heading
+
+    assert [row for row, *_ in rows] == [row for row, *_ in table_of_states()]
+    assert [rule for rule, cell in rows + rules if not TEST.search(cell)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_test_that_is_named_is_there(page: Path) -> None:
+    named = TEST.findall(page.read_text("utf-8"))
+
+    assert [test for file, test in named if f"def {test}(" not in (ROOT / file).read_text("utf-8")] == []
 
 
 def test_every_deliberate_difference_is_told_to_those_who_migrate() -> None:

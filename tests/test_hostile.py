@@ -50,6 +50,42 @@ def test_a_result_of_any_class_is_the_callers() -> None:
     assert breaker.fail_counter == 0
 
 
+def test_an_error_of_any_class_is_the_callers() -> None:
+    """Also one that is no `Exception`, and doesn't want to be asked."""
+
+    class OddError(BaseException):
+        @property
+        def __class__(self) -> Any:
+            raise RuntimeError("asked")
+
+    breaker, odd = pybreaker_ext.CircuitBreaker(fail_max=1), OddError()
+
+    def function() -> None:
+        raise odd
+
+    async def coroutine() -> None:
+        function()
+
+    def came_of(call: Any) -> BaseException | None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001  neither pytest nor an asyncio task can hold it
+            return error
+        return None
+
+    async def came_of_async() -> BaseException | None:
+        try:
+            await breaker.call_async(coroutine)
+        except BaseException as error:  # noqa: BLE001
+            return error
+        return None
+
+    assert came_of(lambda: breaker.call(function)) is odd
+    assert asyncio.run(came_of_async()) is odd
+    assert came_of(lambda: list(breaker.stream(function))) is odd
+    assert breaker.fail_counter == 0
+
+
 def test_a_chunk_of_any_class_comes_through() -> None:
     breaker, odd = pybreaker_ext.CircuitBreaker(), Odd()
 

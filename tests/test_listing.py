@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -246,7 +247,8 @@ def test_a_store_that_cannot_be_asked(tmp_path: Path, redis_cluster: servers.Clu
     assert not (tmp_path / "missing.db").exists()
     (tmp_path / "text").write_text("no database, but a text that is long enough to be told from an empty file" * 9)
     assert "not a database" in reason(f"sqlite:///{tmp_path}/text")
-    sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE others (a)")
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE others (a)")
     assert reason(f"sqlite:///{tmp_path}/other.db") == "the file holds no circuits"
     assert "redis+cluster://" in reason(redis_cluster.nodes[0].url)
     with pytest.raises(ValueError, match="url must not be memory://"):

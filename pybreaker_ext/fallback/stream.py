@@ -157,12 +157,16 @@ class FallbackStream(Generic[T]):
 
     def __next__(self) -> T:
         """Return the next chunk."""
-        chunk: T = next(self._plain)
+        plain = self._plain
+        del self  # the tracebacks of errors that it tells of hold this frame, from Python 3.12 on
+        chunk: T = next(plain)
         return chunk
 
     async def __anext__(self) -> T:
         """Return the next chunk."""
-        chunk: T = await anext(self._asynchronous)
+        asynchronous = self._asynchronous
+        del self
+        chunk: T = await anext(asynchronous)
         return chunk
 
     def close(self) -> None:

@@ -20,7 +20,8 @@ from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from pybreaker_ext.storage import pools
-from pybreaker_ext.storage.cluster import Cluster, DeferredCluster, node, node_async
+from pybreaker_ext.storage.cluster import Cluster, DeferredCluster
+from pybreaker_ext.storage.nodes import node, node_async
 from pybreaker_ext.storage.packer import packer_for
 from pybreaker_ext.storage.sentinels import AsyncSentinels, Sentinels
 from pybreaker_ext.storage.turns import longest

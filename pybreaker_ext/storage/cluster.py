@@ -12,17 +12,12 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
 from redis.exceptions import AskError, MaxConnectionsError, MovedError, RedisError, SlotNotCoveredError, TryAgainError
-from redis.retry import Retry
 
 from pybreaker_ext.errors import StoreBusyError
-from pybreaker_ext.storage.packer import packer_for
-from pybreaker_ext.storage.pools import AsyncPool
+from pybreaker_ext.storage.nodes import Asking, AskingAsync, node
 from pybreaker_ext.storage.script import evaluate, evaluate_async
-from pybreaker_ext.storage.slots import Address, SlotMap, heard
+from pybreaker_ext.storage.slots import Address, SlotMap, heard, reached
 from pybreaker_ext.storage.turns import Turns, check_answers, check_answers_async, longest, part_of
 
 if TYPE_CHECKING:
@@ -108,16 +103,12 @@ class Cluster:
                 with alone():
                     address = self._found(keys[0]) or self.find(keys[0])
             try:
-                return evaluate(self.client(address), program, keys, arguments)
+                return self._evaluate(address, self.client(address), program, keys, arguments)
             except MovedError as error:  # nothing has run
                 self._note_move(address, error)
-            except (AskError, TryAgainError) as error:
-                raise StoreBusyError from error
-            except MaxConnectionsError:
-                raise
-            except Exception:
-                self._forget(address)
-                raise
+            except AskError as error:  # nor has it here; the keys are elsewhere already, and the slot isn't yet
+                there = reached(error.host, error.port, address, self._remap)
+                return self._evaluate(there, Asking(self.client(there)), program, keys, arguments)
         if address is not None:
             self._lose(address)
         raise RedisError(DISAGREE)
@@ -139,19 +130,43 @@ class Cluster:
                 async with alone():
                     address = self._found(keys[0]) or await self.find_async(keys[0])
             try:
-                return await evaluate_async(self.client(address), program, keys, arguments)
+                return await self._evaluate_async(address, self.client(address), program, keys, arguments)
             except MovedError as error:  # nothing has run
                 self._note_move(address, error)
-            except (AskError, TryAgainError) as error:
-                raise StoreBusyError from error
-            except MaxConnectionsError:
-                raise
-            except Exception:
-                await self._forget_async(address)
-                raise
+            except AskError as error:  # nor has it here; the keys are elsewhere already, and the slot isn't yet
+                there = reached(error.host, error.port, address, self._remap)
+                return await self._evaluate_async(there, AskingAsync(self.client(there)), program, keys, arguments)
         if address is not None:
             self._lose(address)
         raise RedisError(DISAGREE)
+
+    def _evaluate(
+        self, address: Address, client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]
+    ) -> Any:
+        """Run a Lua program on one node."""
+        try:
+            return evaluate(client, program, keys, arguments)
+        except TryAgainError as error:  # some keys are here, others there
+            raise StoreBusyError from error
+        except (AskError, MovedError, MaxConnectionsError):
+            raise
+        except Exception:
+            self._forget(address)
+            raise
+
+    async def _evaluate_async(
+        self, address: Address, client: Any, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]
+    ) -> Any:
+        """Run a Lua program on one node."""
+        try:
+            return await evaluate_async(client, program, keys, arguments)
+        except TryAgainError as error:  # some keys are here, others there
+            raise StoreBusyError from error
+        except (AskError, MovedError, MaxConnectionsError):
+            raise
+        except Exception:
+            await self._forget_async(address)
+            raise
 
     def find(self, key: bytes) -> Address:
         """Return the node that has a key; if some are silent, it is known to answer.
@@ -265,16 +280,3 @@ class Cluster:
     def _lose(self, address: Address) -> None:
         self._map = None
         self._turns.put_last(address)
-
-
-def node(address: Address, settings: Mapping[str, Any]) -> Any:
-    """Return a new client of one node that never repeats a command."""
-    made: Any = Redis(*address, **settings, retry=Retry(NoBackoff(), 0))
-    made.connection_pool.connection_kwargs.update(packer_for(dict(settings)))
-    return made
-
-
-def node_async(address: Address, settings: Mapping[str, Any]) -> Any:
-    """Return a new asyncio client of one node that never repeats a command; the settings are those of a pool."""
-    retry = AsyncRetry(NoBackoff(), 0)
-    return AsyncRedis.from_pool(AsyncPool(host=address[0], port=address[1], retry=retry, **settings))

@@ -25,6 +25,12 @@ def heard(slots: list[Any]) -> list[Any]:
     return slots
 
 
+def reached(host: str | None, port: int, asked: Address, remap: Callable[[Address], Address] | None) -> Address:
+    """Return where a node is reached; one that doesn't know its own host has that of the one asked."""
+    address = (host or asked[0], port)
+    return remap(address) if remap else address
+
+
 class SlotMap:
     """Which node has which slot.
 
@@ -48,7 +54,7 @@ class SlotMap:
         #: All that are known, primaries and replicas.
         self.nodes: list[Address] = []
         for first, last, *holders in slots:
-            found = [self._place(str_if_bytes(host), int(port), asked) for host, port, *_ in holders]
+            found = [reached(str_if_bytes(host), int(port), asked, remap) for host, port, *_ in holders]
             self._owners[first : last + 1] = found[:1] * (last + 1 - first)
             self.nodes += found
 
@@ -72,9 +78,4 @@ class SlotMap:
 
     def move(self, slot: int, host: str, port: int, asked: Address) -> None:
         """Note that a slot has moved, as the node `asked` says."""
-        self._owners[slot] = self._place(host, port, asked)
-
-    def _place(self, host: str | None, port: int, asked: Address) -> Address:
-        """Return where a node is reached; one that doesn't know its own host has that of the one asked."""
-        address = (host or asked[0], port)
-        return self._remap(address) if self._remap else address
+        self._owners[slot] = reached(host, port, asked, self._remap)

@@ -51,7 +51,7 @@ def _in_time(course: Course, watch: Watch, pull: Callable[..., Any], *args: Any)
         chunk = pull(*args)
     except BaseException as error:
         args = ()  # or an error that is thrown in and this frame would keep each other
-        if watch.end() and isinstance(error, Exception):
+        if watch.end() and issubclass(type(error), Exception):
             raise course.stalled() from error
         raise
     if watch.end():
@@ -67,6 +67,6 @@ async def _in_time_async(course: Course, pull: Callable[..., Any], *args: Any) -
             return await pull(*args)
     except BaseException as error:
         args = ()  # or an error that is thrown in and this frame would keep each other
-        if timeout.expired() and isinstance(error, Exception):
+        if timeout.expired() and issubclass(type(error), Exception):
             raise course.stalled() from error
         raise

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
+import redis
 import servers
+from moving import Move
 from servers import Sentinels
 
 from faults import board
@@ -16,8 +19,6 @@ from faults.worker_faults import LEASE, LOOPING, THREADED, open_circuit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import redis
 
 
 def cluster_key(scene: Scene) -> str:
@@ -42,8 +43,21 @@ def lose_primary(how: str) -> Callable[[Scene], None]:
 
 
 def generation(scene: Scene, server: servers.RedisServer) -> int:
-    with server.client() as client:
-        return int(client.hget(f"{scene.traffic.name}:pybreaker:ext", "generation") or 0)
+    key = f"{scene.traffic.name}:pybreaker:ext"
+    return int(answer_of(server, lambda client: client.hget(key, "generation")) or 0)
+
+
+def answer_of(server: servers.RedisServer, question: Callable[[redis.Redis], Any]) -> Any:
+    """Ask until the server answers: sentinels cut all connections to one whose role they change."""
+    answers: list[Any] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(redis.ConnectionError), server.client() as client:
+            answers.append(question(client))
+        return bool(answers)
+
+    wait_until("a server answers", answered)
+    return answers[0]
 
 
 def wait_for_another(scene: Scene) -> None:
@@ -77,8 +91,8 @@ def bring_back(how: str) -> Callable[[Scene], None]:
 
 
 def is_replica(server: servers.RedisServer) -> bool:
-    with server.client() as client:
-        return bool(client.info("replication").get("master_link_status") == "up")
+    found = answer_of(server, lambda client: client.info("replication"))
+    return bool(found.get("master_link_status") == "up")
 
 
 def lose_writes_in_half_open(scene: Scene) -> None:
@@ -109,27 +123,28 @@ def lose_writes_in_half_open(scene: Scene) -> None:
 
 
 def move_slot(scene: Scene) -> None:
-    """Move the circuit's slot to another primary, as redis-cli does; there is traffic at each step."""
-    cluster, key = scene.place.cluster, cluster_key(scene)
-    source = cluster.primary_of(key)
-    target = next(node for node in cluster.nodes if node is not source and not is_replica(node))
-    with source.client() as here, target.client() as there:
-        slot, ids = here.cluster("keyslot", key), [client.cluster("myid").decode() for client in (here, there)]
-        there.cluster("setslot", slot, "importing", ids[0])
-        here.cluster("setslot", slot, "migrating", ids[1])
-        scene.traffic.some_calls()
-        _move_keys(here, target, slot)
-        scene.traffic.some_calls()
-        for client in (there, here):
-            client.cluster("setslot", slot, "node", ids[1])
-    wait_until("another node has the slot", lambda: cluster.primary_of(key) is target)
+    """Move the circuit's slot to another primary, some keys first: a script that needs all is told to try again."""
+    move = Move(scene.place.cluster, cluster_key(scene))
+    move.begin()
+    scene.traffic.some_calls()
+    while move.keys(number=1):
+        pass
+    scene.traffic.some_calls()
+    move.end()
 
 
-def _move_keys(here: redis.Redis, target: servers.RedisServer, slot: int) -> None:
-    """Some of the keys first: a script that needs all of them is told to try again."""
-    while names := here.cluster("getkeysinslot", slot, 2):
-        for name in names:
-            here.migrate("127.0.0.1", target.port, name, 0, 5000)
+def begin_to_move(scene: Scene) -> None:
+    """Move all keys of a circuit that has been open, which are all that there can be; the slot stays where it is."""
+    open_circuit(scene)
+    scene.traffic.board.sick = False
+    scene.traffic.closes()
+    scene.notes["move"] = move = Move(scene.place.cluster, cluster_key(scene))
+    move.begin()
+    move.keys()
+
+
+def end_move(scene: Scene) -> None:
+    scene.notes.pop("move").end()
 
 
 #: redis-py drops nodes that it has met while it looked for a cluster in vain; they are closed when they are
@@ -159,4 +174,12 @@ FAULTS = (
         quick=False,
     ),
     once("the circuit's slot is moved", kind=CLUSTER, breaks=move_slot, again=True),
+    once(
+        "the circuit's slot is being moved, and its keys are there already",
+        kind=CLUSTER,
+        breaks=begin_to_move,
+        mends=end_move,
+        effect=Effect.SHARED,
+        sound=True,
+    ),
 )

@@ -29,12 +29,15 @@ class Place:
     Attributes:
         url: As a registry takes it.
         bound: Seconds by which a call may be late when the store is away, by the default time-outs.
+        more_files: Connections and files that a process may have more than before: one per thread or task that
+            calls, and the pool's.
         settings: Of the registry and the breakers, besides the usual ones.
         storage: Names what makes the storages, instead of the registry.
     """
 
     url: str
     bound: ClassVar[float]
+    more_files: ClassVar[int] = 4
     storage: str = ""
 
     def __init__(self) -> None:
@@ -91,9 +94,10 @@ class SentinelPlace(Place):
 
 
 class ClusterPlace(Place):
-    """Three primaries with a replica each."""
+    """Three primaries with a replica each. Connections to nodes that had the circuit before may stay."""
 
     bound = 1.0
+    more_files = 3 * Place.more_files
 
     def __init__(self, cluster: servers.Cluster) -> None:
         super().__init__()

@@ -10,7 +10,13 @@ import servers
 from faults.fault import Effect, Fault, Scene
 from faults.old_redis import OLD_REDIS, no_old_redis, write_after_time
 from faults.places import REDIS, TLS
-from faults.tls import other_certificate, right_certificate, without_tls
+from faults.tls import (
+    certificate_of_another_host,
+    expired_certificate,
+    other_certificate,
+    right_certificate,
+    without_tls,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +137,20 @@ def become_replica(scene: Scene) -> None:
 once: Any = functools.partial(Fault, kind=REDIS)
 shared: Any = functools.partial(once, effect=Effect.SHARED, again=True)
 
+
+def bad_certificate(name: str, use: Callable[[Scene], None], *, quick: bool = True) -> Fault:
+    return Fault(
+        name,
+        kind=TLS,
+        breaks=in_turn(kill, use, start),
+        mends=in_turn(kill, right_certificate, start),
+        impossible=without_tls,
+        quick=quick,
+        lasting=False,
+        allows=r"ResourceWarning: unclosed <ssl\.SSLSocket",  # redis-py's, when the handshake fails at the other end
+    )
+
+
 FAULTS = (
     once("killed with SIGKILL, restarted empty", breaks=kill, mends=start),
     once("stopped with SIGSTOP: it hangs, and refuses nothing", breaks=pause, mends=resume),
@@ -179,15 +199,9 @@ FAULTS = (
     ),
     shared("each key is of the wrong type", breaks=replace, says="not understood"),
     shared("garbage in every key and field", breaks=spoil, says="not understood"),
-    once(
-        "TLS with a certificate that nobody trusts",
-        kind=TLS,
-        breaks=in_turn(kill, other_certificate, start),
-        mends=in_turn(kill, right_certificate, start),
-        impossible=without_tls,
-        lasting=False,
-        allows=r"ResourceWarning: unclosed <ssl\.SSLSocket",  # redis-py's, when the handshake fails at the other end
-    ),
+    bad_certificate("a certificate that nobody trusts", other_certificate),
+    bad_certificate("a certificate that has expired", expired_certificate, quick=False),
+    bad_certificate("a certificate of another host", certificate_of_another_host, quick=False),
     once(
         "a server older than Redis 5",
         kind=OLD_REDIS,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from faults.soak import Soak
 
 HEAD: Final = ("fault", "half", "99 %", "slowest", "late", "alone", "well again", "verdict")
+#: Of `Vitals`.
+OTHERS: Final = ("threads", "tasks", "files", "children")
 #: Around what `--markdown` replaces in a page.
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
@@ -103,3 +105,14 @@ def _about(report: Report) -> Iterator[str]:
             f"({faults}), {len(soak.problems)} problems. Slowest calls: {worst}. The worker that grew most grew by "
             f"{soak.growth:,} bytes."
         )
+        yield from (_used(kind, moments) for kind, moments in soak.used.items())
+
+
+def _used(kind: str, moments: Sequence[dict[str, int]]) -> str:
+    """Return what a place's workers used at the start, in the middle and at the end."""
+    memory = ", ".join(f"{moment['memory'] / 1e6:.1f}" for moment in moments)
+    others = (f"{', '.join(str(moment[name]) for moment in moments)} {name}" for name in OTHERS)
+    return (
+        f"{kind}: {moments[0]['workers']} workers used, at the start, in the middle and at the end, {memory} MB; "
+        f"{'; '.join(others)}."
+    )

@@ -23,8 +23,6 @@ PHASE: Final = 0.3
 SLACK: Final = 5.0
 #: Seconds from which a call counts as late.
 LATE: Final = 0.05
-#: Connections and files that a process may have more than before: one per thread or task that calls, and the pool's.
-MORE_FILES: Final = 4
 MORE_THREADS: Final = 1
 #: Commands that are under way in tasks of their own.
 MORE_TASKS: Final = 2
@@ -116,22 +114,26 @@ class Story:
 
     def _looks(self) -> str:
         try:
-            return str([tuple(look) for look in self.scene.traffic.looks()])
+            seen = [tuple(look) for look in self.scene.traffic.looks()]
+            return f"{seen}, because of {sorted(set(self.scene.traffic.reasons()))}"
         except (OSError, EOFError, TimeoutError, AssertionError) as error:
             return f"{type(error).__name__}: {error}"
 
     def _check_leaks(self, before: dict[int, Vitals]) -> None:
         traffic, found = self.scene.traffic, {}
+        more_files = self.scene.place.more_files
 
         def gone() -> bool:
             found.update(traffic.vitals())
-            return not any(more(before[number], after) for number, after in found.items() if number in before)
+            return not any(
+                more(before[number], after, more_files) for number, after in found.items() if number in before
+            )
 
         try:
             wait_until("nothing leaks", gone, pause=0.2)
         except NeverError:
             for number, after in found.items():
-                if number in before and more(before[number], after):
+                if number in before and more(before[number], after, more_files):
                     self.finding.problems.append(f"worker {number} had {before[number]}, and now {after}")
 
     def _gather(self) -> None:
@@ -200,11 +202,11 @@ class Story:
             self.finding.problems.append("nobody logged that the store is away")
 
 
-def more(before: Vitals, after: Vitals) -> bool:
+def more(before: Vitals, after: Vitals, more_files: int) -> bool:
     """Tell whether a process uses more than it may."""
     return (
         after.threads > before.threads + MORE_THREADS
         or after.tasks > before.tasks + MORE_TASKS
-        or after.files > before.files + MORE_FILES
+        or after.files > before.files + more_files
         or after.children > before.children
     )

@@ -46,6 +46,8 @@ class Soak:
         problems: What was wrong.
         growth: Bytes by which the worker grew that grew most.
         worst: Milliseconds by which the slowest call was late, by place.
+        used: What the workers that lived long used at the start, in the middle and at the end, by place: each a
+            dictionary of `Vitals`, summed up, and their number.
     """
 
     seconds: float = 0.0
@@ -54,6 +56,7 @@ class Soak:
     problems: list[str] = field(default_factory=list)
     growth: int = 0
     worst: dict[str, float] = field(default_factory=dict)
+    used: dict[str, list[dict[str, int]]] = field(default_factory=dict)
 
 
 class Place:
@@ -75,6 +78,7 @@ class Place:
         self._slack = slack
         self._vitals: defaultdict[int, list[Vitals]] = defaultdict(list)
         self._bad = 0
+        self._more_files = 0
 
     def run(self, until: float) -> None:
         """Let faults happen until then, on the monotonic clock."""
@@ -83,6 +87,7 @@ class Place:
         try:
             with place_of(self._kind) as place, traffic_through(place, "claude") as traffic:
                 traffic.start_all()
+                self._more_files = place.more_files
                 while time.monotonic() < until and self._bad < ENOUGH:
                     self._round(Scene(place, traffic))
         except patience.InterruptedRoundError:
@@ -108,8 +113,11 @@ class Place:
 
     def _judge(self) -> None:
         """Each worker's memory is flat, and it has as few threads and files as in the beginning."""
+        lived = [looks for looks in self._vitals.values() if len(looks) >= LOOKS]
+        if lived:
+            self._soak.used[self._kind] = [summed(moment) for moment in zip(*map(three, lived), strict=True)]
         for looks in self._vitals.values():
-            if all(more(looks[0], one) for one in looks[-3:]):  # a task may be on its way by chance
+            if all(more(looks[0], one, self._more_files) for one in looks[-3:]):  # a task may be on its way by chance
                 self._soak.problems.append(f"{self._kind}: a worker had {looks[0]}, and {looks[-1]} at the end")
             quarter = len(looks) // 4
             if len(looks) >= LOOKS:
@@ -118,6 +126,17 @@ class Place:
                 self._soak.growth = max(self._soak.growth, growth)
                 if growth > GROWTH:
                     self._soak.problems.append(f"{self._kind}: a worker grew by {growth:,} bytes")
+
+
+def three(looks: Sequence[Vitals]) -> tuple[Vitals, Vitals, Vitals]:
+    """Return the first look, the one in the middle, and the last."""
+    return looks[0], looks[len(looks) // 2], looks[-1]
+
+
+def summed(workers: Sequence[Vitals]) -> dict[str, int]:
+    """Return what several workers use together."""
+    kinds = workers[0]._fields
+    return {"workers": len(workers), **{kind: sum(getattr(one, kind) for one in workers) for kind in kinds}}
 
 
 def _fits(fault: Fault) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from faults import worker
 from faults.fault import Effect, Fault, Scene
-from faults.patience import sleep
+from faults.patience import sleep, wait_until
 from faults.places import SMALL_DISK, SQLITE
 from faults.small_disk import no_small_disk
 
@@ -117,19 +117,39 @@ def allow_writing(scene: Scene) -> None:
 
 
 def corrupt(offset: int, length: int) -> Callable[[Scene], None]:
-    """Return what writes garbage over a part of the file, all of which is in the file and not in its log."""
+    """Return what writes garbage over a part of the file, all of which is in the file and not in its log.
+
+    What was made to garbage before is given the time to be set aside, and to be made anew: garbage that never
+    was a file of circuits would be left alone.
+    """
 
     def spoil(scene: Scene) -> None:
-        with (
-            contextlib.suppress(sqlite3.Error),
-            contextlib.closing(connection(scene)) as client,
-        ):  # it may be damaged already
-            client.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        wait_until("there is a sound file", lambda: is_written(scene.place.path), pause=0.1)
         with scene.place.path.open("r+b") as file:
             file.seek(offset)
             file.write(b"\xa5garbage" * (length // 8))
 
     return spoil
+
+
+def is_written(path: Path) -> bool:
+    """Tell whether there is a sound file; if so, write its log into it."""
+    try:
+        uri = f"{path.as_uri()}?mode=rw"  # which makes none
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)) as client:
+            busy, *_ = client.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy and client.execute("SELECT count(*) FROM circuits").fetchone()[0] > 0
+    except sqlite3.Error:
+        return False
+
+
+def spoil_rows(scene: Scene) -> None:
+    """Write garbage into all columns of all rows; the file stays sound."""
+    with contextlib.closing(connection(scene)) as client:
+        client.execute(
+            "UPDATE circuits SET (state, generation, fail_counter, success_counter, opened_at, open_until, trips, "
+            "reason, permits) = ('garbage', 'garbage', x'ff', -1, 'garbage', 9e99, x'00', x'ff', 'garbage,:')"
+        )
 
 
 def make_first_version(scene: Scene) -> None:
@@ -167,6 +187,7 @@ FAULTS = (
     shared("deleted without its log", breaks=delete_only_the_file, effect=Effect.EITHER, quick=False),
     shared("its beginning is garbage", breaks=corrupt(0, 512), effect=Effect.EITHER, says="set aside", quick=False),
     shared("its middle is garbage", breaks=corrupt(4096, 16_384), effect=Effect.EITHER, says="set aside"),
+    shared("garbage in every column", breaks=spoil_rows, says="not understood"),
     once(
         "made by the first version",
         prepares=make_first_version,

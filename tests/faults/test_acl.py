@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from moving import moving
 
 from pybreaker_ext import CircuitBreakerRegistry
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "redis.md"
 CLUSTER_TOO = ("+cluster|slots",)
+#: While a slot is being moved.
+MOVING_TOO = "+asking"
 
 
 def words() -> list[str]:
@@ -100,14 +103,30 @@ def test_it_works_for_another_database_and_with_health_checks(server: RedisServe
     assert works(f"redis://payments:secret@127.0.0.1:{server.port}/3?health_check_interval=1")
 
 
-def test_it_works_on_a_cluster(redis_cluster: Cluster) -> None:
-    url = redis_cluster.url.replace("://", "://payments:secret@")
-    try:
-        for missing in ("", *CLUSTER_TOO):
-            for node in redis_cluster.nodes:
-                set_user(node, *words(), *(word for word in CLUSTER_TOO if word != missing))
-            assert works(url) == (not missing), missing
-    finally:
-        for node in redis_cluster.nodes:
-            with node.client() as client:
-                client.execute_command("ACL", "DELUSER", "payments")
+@pytest.fixture
+def cluster(redis_cluster: Cluster) -> Iterator[Cluster]:
+    yield redis_cluster
+    for node in redis_cluster.nodes:
+        with node.client() as client:
+            client.execute_command("ACL", "DELUSER", "payments")
+
+
+def test_it_works_on_a_cluster(cluster: Cluster) -> None:
+    for missing in ("", *CLUSTER_TOO):
+        for node in cluster.nodes:
+            set_user(node, *words(), *(word for word in CLUSTER_TOO if word != missing))
+        assert works(cluster.url.replace("://", "://payments:secret@")) == (not missing), missing
+
+
+def test_it_works_while_a_slot_is_moved(cluster: Cluster) -> None:
+    url = cluster.patient_url.replace("://", "://payments:secret@")
+    with moving(cluster, "{claude}") as move, CircuitBreakerRegistry(url, max_staleness=0.0) as registry:
+        breaker = registry.get("claude")
+        for missing in ("", MOVING_TOO):
+            for node in cluster.nodes:
+                set_user(node, *words(), *CLUSTER_TOO, *(word for word in (MOVING_TOO,) if word != missing))
+            if not missing:
+                breaker.open(600)
+                move.begin()
+                move.keys()
+            assert breaker.snapshot().shared == (not missing)

@@ -15,10 +15,14 @@ from fleet import until
 
 from faults import command, report
 from faults.fault import Finding
-from faults.soak import Soak
+from faults.soak import Soak, summed
 from faults.table import FAULTS
+from faults.worker import Vitals
 
 ROOT = Path(__file__).parent.parent.parent
+
+#: Threads, tasks, files, children and megabytes of one worker, at three moments.
+USED = [(4, 2, 10, 0, 50), (5, 3, 11, 0, 51), (4, 2, 10, 0, 51)]
 
 
 def a_report() -> report.Report:
@@ -28,6 +32,7 @@ def a_report() -> report.Report:
         Finding("TLS: none", skipped="no TLS"),
     ]
     soak = Soak(90.0, 1234, {"SQLite": 3}, ["a worker grew"], 4567, {"SQLite": 8.9})
+    soak.used["SQLite"] = [summed([Vitals(*numbers, megabytes * 10**6)] * 4) for *numbers, megabytes in USED]
     return report.Report(findings, soak, {"cores": "2"})
 
 
@@ -102,6 +107,10 @@ def test_the_report_as_text() -> None:
     assert "SQLite: deleted  0.1 ms  3.4 ms  57 ms    0.2/s  50%    1.0 s       ok\n" in text
     assert "skipped: no TLS" in text
     assert "1,234 calls, 3 faults" in text
+    assert (
+        "SQLite: 4 workers used, at the start, in the middle and at the end, 200.0, 204.0, 204.0 MB; "
+        "16, 20, 16 threads; 8, 12, 8 tasks; 40, 44, 40 files; 0, 0, 0 children.\n"
+    ) in text
     assert text.endswith("Redis: killed: a caller got an error\na worker grew\n")
 
 

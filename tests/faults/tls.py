@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import servers
 import trustme
@@ -46,14 +47,28 @@ class Certificates:
     def use_other(self) -> None:
         self._use(self._other)
 
-    def _use(self, authority: trustme.CA) -> None:
-        issued = authority.issue_cert("127.0.0.1")
+    def use_expired(self) -> None:
+        self._use(self._trusted, not_after=datetime.now(UTC) - timedelta(hours=1))
+
+    def use_of_another_host(self) -> None:
+        self._use(self._trusted, "127.0.0.2")
+
+    def _use(self, authority: trustme.CA, host: str = "127.0.0.1", **terms: Any) -> None:
+        issued = authority.issue_cert(host, **terms)
         issued.private_key_pem.write_to_path(str(self.directory / KEY))
         issued.cert_chain_pems[0].write_to_path(str(self.directory / SERVER))
 
 
 def other_certificate(scene: Scene) -> None:
     scene.place.certificates.use_other()
+
+
+def expired_certificate(scene: Scene) -> None:
+    scene.place.certificates.use_expired()
+
+
+def certificate_of_another_host(scene: Scene) -> None:
+    scene.place.certificates.use_of_another_host()
 
 
 def right_certificate(scene: Scene) -> None:

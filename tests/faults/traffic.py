@@ -78,6 +78,10 @@ class Traffic:
     def looks(self) -> list[Look]:
         return self.ask_all(worker.look)
 
+    def reasons(self) -> list[str]:
+        """Return why each present worker was alone last."""
+        return self.ask_all(worker.why_alone)
+
     def vitals(self) -> dict[int, Vitals]:
         return dict(zip(self.present, self.ask_all(worker.vitals), strict=True))
 

@@ -206,6 +206,11 @@ def look() -> Look:
     return work().look()
 
 
+def why_alone() -> str:
+    """Return what the store, or its client, said when it went away last."""
+    return repr(work().storage.outage.error)
+
+
 def vitals() -> Vitals:
     gc.collect()
     mine = work()

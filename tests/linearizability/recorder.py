@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from linearizability.history import LOCAL, STORE
+from pybreaker_ext.storage.outage import StandIn
 from pybreaker_ext.storage.sqlite_file import FileBusyError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Recorder:
             storage._attempt_now = self._around(storage._attempt_now, STORE)
         stand_in = storage._stand_in
         stand_in.decide = self._around(stand_in.decide, LOCAL)
-        stand_in._answered = self._around_answer(stand_in._answered)
+        stand_in.__class__ = self._forgetting()
 
     def call(self) -> int:
         """Note that a call begins, and return its number."""
@@ -89,13 +90,15 @@ class Recorder:
 
         return recorded
 
-    def _around_answer(self, answered: Callable[[int, Decision], Decision]) -> Callable[[int, Decision], Decision]:
-        """Record that the stand-in begins anew: each answer of the store ends it."""
+    def _forgetting(self) -> type[StandIn]:
+        """Return a stand-in of which each end is recorded: not every answer of the store ends it."""
+        recorder = self
 
-        def recorded(epoch: int, decision: Decision) -> Decision:
-            began = time.monotonic_ns()
-            result = answered(epoch, decision)
-            self._write("lost", next(self._numbers), began, time.monotonic_ns())
-            return result
+        class Forgetting(StandIn):
+            def __setattr__(self, name: str, value: Any) -> None:
+                began = time.monotonic_ns()
+                super().__setattr__(name, value)
+                if name == "_local" and value is None:
+                    recorder._write("lost", next(recorder._numbers), began, time.monotonic_ns())
 
-        return recorded
+        return Forgetting
