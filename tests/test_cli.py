@@ -317,6 +317,21 @@ def test_a_store_that_goes_away_while_circuits_are_set_is_told(capsys: Any, monk
         assert client.get("a:pybreaker:state") == b"closed"
 
 
+@pytest.mark.parametrize("command", ["open a", "close a", "reset a", "bench", "demo --seconds 5"])
+def test_a_store_that_takes_no_writes_is_one_line(command: str) -> None:
+    """Nothing but the command's own line, in a process where nobody has set up logging; and no stand-in is measured."""
+    with servers.running_redis() as redis, redis.client() as client:
+        client.set("a:pybreaker:state", "closed")
+        client.config_set("min-replicas-to-write", 1)
+        done = subprocess.run(
+            [*COMMAND, *command.split(), "--url", redis.url], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == (2 if command.startswith("demo") else 3)
+        assert done.stdout == ""
+        assert re.fullmatch(r"python -m pybreaker_ext.*: can't (use|set 'a' in) redis://127\S+: .*\n", done.stderr)
+        assert done.stderr.rstrip().endswith("Not enough good replicas to write.")
+
+
 def test_a_wrong_command_line_says_what_is_right(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.delenv("PYBREAKER_EXT_URL", raising=False)
     here = f"sqlite:///{tmp_path}/circuits.db"
