@@ -24,6 +24,12 @@ napoleon_use_ivar = True
 # Headings can be linked to, and a link to one that isn't there is a warning.
 myst_heading_anchors = 3
 
+# What `-b linkcheck` asks: addresses in examples are nobody's, and a busy site is asked again.
+linkcheck_ignore = [r"https?://(localhost|127\.0\.0\.1)"]
+linkcheck_timeout = 20
+linkcheck_retries = 3
+linkcheck_report_timeouts_as_broken = True
+
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]

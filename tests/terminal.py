@@ -47,6 +47,13 @@ class Terminal:
     def send(self, text: str) -> None:
         self.process.send(text)
 
+    def take_in(self) -> None:
+        """Take in what has come until nothing comes for a moment."""
+        size = -1
+        while size != len(self.raw):
+            size = len(self.raw)
+            self._take()
+
     def end(self) -> int:
         """Wait for the program's end, and return its exit code."""
         end = time.monotonic() + DEADLINE

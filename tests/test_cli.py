@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -141,10 +142,10 @@ def test_list_show_and_check_in_a_terminal(url: str, registry: CircuitBreakerReg
             assert screen.end() == (2 if name == "check" else 0)
         if name != "check":
             assert max(map(len, seen.splitlines())) <= 80
-            assert b"\x1b[1;97;41m open " in screen.raw
+            assert b"\x1b[1;38;5;231;48;5;160m open " in screen.raw
     with terminal.running([*COMMAND, "list", "--url", url], {"NO_COLOR": "1"}) as screen:
         screen.end()
-        assert b"41m" not in screen.raw
+        assert b"160m" not in screen.raw
 
 
 def test_watch_goes_on_when_its_store_is_back() -> None:
@@ -315,6 +316,21 @@ def test_a_store_that_goes_away_while_circuits_are_set_is_told(capsys: Any, monk
         assert cli.main(["open", "a", "--url", redis.url]) == 3
         assert capsys.readouterr().err.startswith("pybreaker-ext: can't set 'a' in redis://127")
         assert client.get("a:pybreaker:state") == b"closed"
+
+
+@pytest.mark.parametrize("command", ["open a", "close a", "reset a", "bench", "demo --seconds 5"])
+def test_a_store_that_takes_no_writes_is_one_line(command: str) -> None:
+    """Nothing but the command's own line, in a process where nobody has set up logging; and no stand-in is measured."""
+    with servers.running_redis() as redis, redis.client() as client:
+        client.set("a:pybreaker:state", "closed")
+        client.config_set("min-replicas-to-write", 1)
+        done = subprocess.run(
+            [*COMMAND, *command.split(), "--url", redis.url], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == (2 if command.startswith("demo") else 3)
+        assert done.stdout == ""
+        assert re.fullmatch(r"python -m pybreaker_ext.*: can't (use|set 'a' in) redis://127\S+: .*\n", done.stderr)
+        assert done.stderr.rstrip().endswith("Not enough good replicas to write.")
 
 
 def test_a_wrong_command_line_says_what_is_right(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
@@ -501,6 +517,35 @@ def test_a_terminal_is_left_as_it_was_when_watch_is_terminated(url: str, registr
         watch.process.kill(signal.SIGTERM)
         assert watch.end() == 143
         assert b"\x1b[?1049l" in watch.raw[-40:]
+
+
+def test_ctrl_z_gives_the_shell_its_screen_and_fg_draws_again(url: str, registry: CircuitBreakerRegistry) -> None:
+    """In a shell with jobs: nothing stops a program in a terminal of its own."""
+    registry.get("a").call(int)
+    with terminal.running(["bash", "--norc", "--noprofile", "-i"], {"PS1": "ready> "}) as shell:
+        shell.wait_for("ready>")
+        shell.send(f"{shlex.join((*COMMAND, 'watch', '--interval', '60', '--url', url))}\n")
+        shell.wait_for("Ctrl-C ends this")
+        shell.send("\x1a")
+        shell.wait_for("Stopped")
+        left = shell.raw.rindex(b"\x1b[?1049l")
+        assert shell.raw.rindex(b"\x1b[?25h") > shell.raw.rindex(b"\x1b[?25l")
+        shell.send("fg\n")
+        until(lambda: (shell.take_in(), b"Ctrl-C ends this" in shell.raw[left:])[1])
+        assert shell.raw.rindex(b"\x1b[?1049h") > left
+        shell.send("\x03")
+        until(lambda: (shell.take_in(), b"ready>" in shell.raw[-60:])[1])
+        assert shell.raw.rindex(b"\x1b[?1049l") > shell.raw.rindex(b"\x1b[?1049h")
+        shell.send("exit\n")
+        assert shell.end() == 0
+
+
+def test_a_terminal_that_can_do_nothing_gets_tables(url: str, registry: CircuitBreakerRegistry) -> None:
+    registry.get("a").call(int)
+    with terminal.running([*COMMAND, "watch", "--count", "1", "--url", url], {"TERM": "dumb"}) as watch:
+        assert watch.end() == 0
+        assert re.search(r"^a +closed", watch.text, re.MULTILINE)
+        assert b"\x1b" not in watch.raw
 
 
 def test_checking_one_name_takes_no_search(redis_server: servers.RedisServer, capsys: Any) -> None:

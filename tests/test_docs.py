@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree as ET
@@ -43,6 +44,13 @@ FILE_NAME = re.compile(r"# (\S+\.(?:py|toml|yaml))\n")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 #: Before a command: a variable that is set for it.
 VARIABLE = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
+
+
+#: What is in a command of the shell: extras, and commands of ours with their options.
+EXTRAS = re.compile(r"\[([a-z,]+)\]\"")
+OURS = re.compile(r"(?:^|&& )(?:pybreaker-ext|python -m pybreaker_ext) (?P<name>[a-z][a-z-]*)(?P<rest>[^|]*)")
+FLAG = re.compile(r"--[a-z]+")
+HEADING = re.compile(r"^#+ (?P<text>.*)$", re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -300,8 +308,29 @@ def test_ci_runs_what_developers_are_told_to_run() -> None:
         "python tests/benchmarks/silent.py",
         'pip install -e ".[dev]" && python tests/faults',
         "python tests/faults --markdown docs/explanation/faults.md",
+        "sphinx-build -b linkcheck docs docs/_build/linkcheck",
         "bash .ci/run",
     ]
+
+
+SHELL = [(page, command) for page in PAGES for command in commands_of(page)]
+
+
+def test_the_extras_that_commands_install_are_there() -> None:
+    known = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"])
+    named = {extra for _, command in SHELL for extras in EXTRAS.findall(command) for extra in extras.split(",")}
+
+    assert {"cli", "dev", "docs"} <= named <= known
+
+
+def test_the_commands_of_ours_that_pages_give_are_there() -> None:
+    """Their options, too; those in console blocks are run."""
+    given = [OURS.search(command) for _, command in SHELL]
+    commands = [[found["name"], *FLAG.findall(found["rest"])] for found in given if found]
+    known = documented_commands()
+
+    assert len(commands) > 4
+    assert [command for command in commands if not all(flag in known[command[0]][1] for flag in command[1:])] == []
 
 
 @pytest.mark.parametrize("name", pybreaker_ext.__all__)
@@ -317,6 +346,30 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     files = [target.partition("#")[0] for target in targets if "://" not in target]
 
     assert [target for target in files if target and not (page.parent / target).is_file()] == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return what code hosts and MyST make of a page's headings."""
+    headings = (found["text"] for found in HEADING.finditer(FENCE.sub("", page.read_text("utf-8"))))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_to_a_heading_leads_to_one(page: Path) -> None:
+    """The build says so of the documentation, and nobody else of the README."""
+    targets = (link["target"] for link in LINK.finditer(FENCE.sub("", page.read_text("utf-8"))))
+    parts = [target.partition("#") for target in targets if "://" not in target and "#" in target]
+    pages = [(page.parent / file if file else page, anchor) for file, _, anchor in parts]
+
+    assert [anchor for found, anchor in pages if anchor not in anchors_of(found)] == []
+
+
+def test_links_of_the_readme_to_other_sites_are_checked_with_the_documentations() -> None:
+    """For which there is a command that asks for them; it sees nothing of the README."""
+    links = {page: {found["target"] for found in LINK.finditer(page.read_text("utf-8"))} for page in PAGES}
+    outside = {link for link in links.pop(README) if "://" in link}
+
+    assert outside <= set().union(*links.values())
 
 
 def test_the_readme_links_to_the_documentation() -> None:

@@ -188,3 +188,17 @@ def test_a_file_in_a_directory_that_is_not_there(tmp_path: Path, capsys: Any) ->
 def test_a_server_that_does_not_know_a_command_tells_no_password() -> None:
     error = redis.ResponseError("unknown command `HELLO`, with args beginning with: `3` `AUTH` `me` `secret`")
     assert in_words(error) == "unknown command `HELLO`, with args beginning with: ..."
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("Timeout reading from socket", "Timeout reading from socket. Is it there, and can it be reached from here?"),
+        (
+            f"You can't write against a read only replica. script: {'e11d' * 10}, on @user_script:478.",
+            "You can't write against a read only replica.",
+        ),
+    ],
+)
+def test_what_a_server_says_is_a_sentence(told: str, words: str) -> None:
+    assert in_words(redis.RedisError(told)) == words

@@ -6,6 +6,7 @@ extra `cli` brings; without it, this module says so.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         SystemExit: An argument of the demo is wrong, or its help was asked for.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # What is wrong with a store is told once, by the command; the log would be a second line.
+    logging.getLogger("pybreaker_ext").addHandler(logging.NullHandler())
     try:
         code = _run(given, program)
         sys.stdout.flush()

@@ -122,6 +122,8 @@ def _ours(storage: Any, max_staleness: float = 0.1) -> Callable[[], Any]:
 
 def _check(storage: Any, url: str) -> None:
     """Refuse to measure stand-ins instead of a Redis."""
-    if not CircuitBreaker(state_storage=storage).snapshot().shared:
+    breaker = CircuitBreaker(state_storage=storage)
+    breaker.call(_work)  # a server that takes no writes still can be read
+    if not breaker.snapshot().shared:
         message = printable(f"can't use {without_password(url)}: {in_words(storage.outage.error)}")
         raise Refused(message, UNREACHABLE)

@@ -31,9 +31,9 @@ _TOLD: Final = 5
 EPILOG: Final = """\b
 Exit codes:
   0  OK        all are closed
-  1  WARNING   one is half-open, or its open time is over and nobody has called since
+  1  WARNING   one is half-open, or is due: its open time is over
   2  CRITICAL  one is open
-  3  UNKNOWN   one isn't in the store, the store can't be asked, or the command is wrong"""
+  3  UNKNOWN   no such circuit, no answer of the store, or a wrong command"""
 
 
 @click.command("check", help=SUMMARIES["check"], epilog=EPILOG)

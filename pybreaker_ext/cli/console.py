@@ -12,8 +12,9 @@ from pybreaker_ext.machine import CLOSED, HALF_OPEN, OPEN
 #: Columns of what is no terminal: nothing is cut.
 ENDLESS: Final = 10_000
 
-#: The sixteen colours are the terminal's own; those with a ground of their own read well on light and on dark.
-STYLES: Final = {CLOSED: "green", OPEN: "bold bright_white on red", HALF_OPEN: "black on yellow"}
+#: Green is the terminal's own. What has a ground has both from the part of the palette that no theme changes:
+#: the white of light themes is grey.
+STYLES: Final = {CLOSED: "green", OPEN: "bold color(231) on color(160)", HALF_OPEN: "color(16) on color(220)"}
 
 
 class _Console(Console):

@@ -102,7 +102,7 @@ def watch_command(names: tuple[str, ...], store: Store, interval: float, count: 
     """Refresh until somebody has seen enough."""
     screen, ticks = console(), _ticks(interval, count)
     with contextlib.suppress(KeyboardInterrupt):
-        if screen.is_terminal and not as_json:
+        if screen.is_terminal and not screen.is_dumb_terminal and not as_json:
             _watch_screen(screen, store, names, ticks)
             return
         for _ in ticks:
@@ -132,12 +132,30 @@ def _watch_screen(screen: Console, store: Store, names: Sequence[str], ticks: It
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     seen, trouble = look(), ""  # a store that can't be asked from the start ends the command
     with Live(console=screen, screen=True, auto_refresh=False) as live:
+        _hand_over_when_stopped(live)
         for count, _ in enumerate(ticks):
             try:
                 seen, trouble = look() if count else seen, ""
             except Refused as error:
                 trouble = str(error.__cause__)
             live.update(_frame(store, seen, trouble, screen.width), refresh=True)
+
+
+def _hand_over_when_stopped(live: Live) -> None:
+    """Give the shell its screen back for as long as Ctrl-Z has stopped the command."""
+    screen = live.console
+
+    def stop(number: int, _: object) -> None:
+        screen.set_alt_screen(enable=False)
+        screen.show_cursor(show=True)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)  # goes on behind this when there is a SIGCONT
+        signal.signal(number, stop)
+        screen.set_alt_screen(enable=True)
+        screen.show_cursor(show=False)
+        live.refresh()
+
+    signal.signal(signal.SIGTSTP, stop)
 
 
 def _frame(store: Store, look: Look, trouble: str, width: int) -> RenderableType:

@@ -78,9 +78,10 @@ def _state_of_ours(url: str, storage: Any, name: str) -> Callable[[], str | None
         look = breaker.snapshot()
         return look.state if look.shared else None
 
+    breaker.call(int)  # a store that takes no writes still can be read
     if state() is None:
         in_file = isinstance(storage, CircuitSQLiteStorage)
-        reason = "is its directory there, and writable?" if in_file else "it refuses the breaker's script"
+        reason = "is its directory there, and writable?" if in_file else in_words(storage.outage.error)
         message = f"can't use {without_password(url)}: {reason}"
         raise DemoError(message, UNUSABLE)
     return state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -48,6 +47,9 @@ _NO_TEXTS: Final = frozenset(
         "socket_type",
     }
 )
+
+#: What a server adds to an error of a script: which one, and its line.
+_SCRIPT: Final = re.compile(r"\s*\bscript: [0-9a-f]{40}, on @user_script:.*", re.DOTALL)
 
 #: What to look after when an error says so.
 _HINTS: Final = {
@@ -100,9 +102,12 @@ def without_password(url: str) -> str:
 
 def in_words(error: BaseException | None) -> str:
     """Return in one line why a server can't be asked, and what to look after."""
-    text = " ".join(ARGUMENTS.sub(r"\1 ...", str(error)).split()) or type(error).__name__
-    hints = (hint for sign, hint in _HINTS.items() if sign in text.lower())
-    return " ".join((text, *itertools.islice(hints, 1)))
+    told = _SCRIPT.sub("", ARGUMENTS.sub(r"\1 ...", str(error)))
+    text = " ".join(told.split()) or type(error).__name__
+    hint = next((hint for sign, hint in _HINTS.items() if sign in text.lower()), "")
+    if not hint:
+        return text
+    return f"{text} {hint}" if text.endswith((".", "!", "?")) else f"{text}. {hint}"
 
 
 def refused(url: str, allowed: str) -> ValueError:
