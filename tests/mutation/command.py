@@ -53,8 +53,8 @@ def tried(target: Target, mutants: list[Mutant], server: servers.RedisServer) ->
     for number, mutant in enumerate(mutants, 1):
         found = fates[mutant.name] = forks.fate(mutant, target.tests, server, patience)
         _progress(target, number, len(mutants), began)
-        if found is Fate.SURVIVED:
-            sys.stderr.write(f"{_begin()}{mutant.file}:{mutant.line} survived: {mutant.was} -> {mutant.is_now}\n")
+        if found is not Fate.KILLED:
+            sys.stderr.write(f"{_begin()}{found.value}, line {mutant.line}: {mutant.name}\n")
     return fates
 
 

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import resource
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import CodeType
 
     from mutation.mutants import Mutant
@@ -33,6 +34,15 @@ SLOW: Final = (
     *("asyncio", "fakeredis", "hypothesis", "lupa", "pybreaker", "pytest", "redis.asyncio", "redis.cluster"),
     *("redis.sentinel", "sqlite3", "structlog", "anyio", "httpx", "pytest_timeout", "_pytest.assertion.rewrite"),
 )
+
+
+#: Bytes. A mutant may count to numbers that fill the machine.
+MEMORY: Final = 4 * 2**30
+#: pytest's statuses that blame the mutant: a test failed, or a test's file could not be imported.
+BLAME: Final = (1, 2)
+#: The child's own: the mutant could not be imported, which counts as noticed; nobody has imported it.
+NO_IMPORT: Final = 101
+NOT_IN_PLACE: Final = 102
 
 
 class Fate(Enum):
@@ -58,6 +68,9 @@ def fate(mutant: Mutant | None, tests: Sequence[str], server: servers.RedisServe
         tests: pytest's arguments.
         server: That the tests get instead of starting one.
         patience: Seconds.
+
+    Raises:
+        RuntimeError: The tests did not run, or not with the mutant. Nothing is known of it then.
     """
     child = os.fork()
     if not child:
@@ -66,7 +79,7 @@ def fate(mutant: Mutant | None, tests: Sequence[str], server: servers.RedisServe
     while time.monotonic() < deadline:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            return Fate.SURVIVED if status == 0 else Fate.KILLED
+            return _told(mutant, os.waitstatus_to_exitcode(status))
         time.sleep(0.01)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # with all that it has started
@@ -74,25 +87,49 @@ def fate(mutant: Mutant | None, tests: Sequence[str], server: servers.RedisServe
     return Fate.TIMED_OUT
 
 
+def _told(mutant: Mutant | None, status: int) -> Fate:
+    if status == 0:
+        return Fate.SURVIVED
+    if status in (*BLAME, NO_IMPORT):
+        return Fate.KILLED
+    name = mutant.name if mutant else "without a mutant"
+    raise RuntimeError(f"{name}: the tests ended with status {status}, which says nothing")
+
+
 def _run(mutant: Mutant | None, tests: Sequence[str], server: servers.RedisServer) -> None:
     """Be the child."""
     status = 1
     try:
-        os.setpgid(0, 0)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for number in () if os.environ.get("SHOW") else (0, 1, 2):
-            os.dup2(nothing, number)
-        os.chdir(ROOT)
-        if mutant is not None:
-            _put_in_place(mutant)
+        _set_apart()
+        in_place = _put_in_place(mutant) if mutant else lambda: True
         _share(server)
         _calm_hypothesis()
-        import pytest  # noqa: PLC0415
-
-        quiet = ("-x", "-q", "-p", "no:cacheprovider", "--no-header", "--assert=plain", "-W", "ignore")
-        status = int(pytest.main([*quiet, *tests]))
+        status = _status(tests)
+        if not in_place():
+            status = NOT_IN_PLACE
     finally:
         os._exit(status)
+
+
+def _set_apart() -> None:
+    os.setpgid(0, 0)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in () if os.environ.get("SHOW") else (0, 1, 2):
+        os.dup2(nothing, number)
+    os.chdir(ROOT)
+
+
+def _status(tests: Sequence[str]) -> int:
+    try:
+        importlib.import_module("pybreaker_ext")
+    except Exception:  # noqa: BLE001  whatever the mutant has done to it
+        return NO_IMPORT
+    import pytest  # noqa: PLC0415
+
+    # In this process: those that xdist starts have no mutant.
+    here = ("-n", "0", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--assert=plain", "-W", "ignore")
+    return int(pytest.main([*here, *tests]))
 
 
 def _share(server: servers.RedisServer) -> None:
@@ -117,22 +154,32 @@ def _calm_hypothesis() -> None:
     settings.load_profile("mutation")
 
 
-def _put_in_place(mutant: Mutant) -> None:
-    if mutant.file.endswith(".lua"):
-        _put_lua_in_place(mutant)
-    else:
-        name = ".".join(("pybreaker_ext", *Path(mutant.file).with_suffix("").parts)).removesuffix(".__init__")
-        sys.meta_path.insert(0, _Finder(name, PACKAGE / mutant.file, mutant.source))
+def _put_in_place(mutant: Mutant) -> Callable[[], bool]:
+    """Let the child find the mutant; return what tells whether it has been found."""
+    if any(name.partition(".")[0] == "pybreaker_ext" for name in sys.modules):
+        raise RuntimeError("the package has been imported before the mutant")
+    return _put_lua_in_place(mutant) if mutant.file.endswith(".lua") else _put_python_in_place(mutant)
 
 
-def _put_lua_in_place(mutant: Mutant) -> None:
+def _put_python_in_place(mutant: Mutant) -> Callable[[], bool]:
+    name = ".".join(("pybreaker_ext", *Path(mutant.file).with_suffix("").parts)).removesuffix(".__init__")
+    sys.meta_path.insert(0, _Finder(name, PACKAGE / mutant.file, mutant.source))
+    return lambda: isinstance(getattr(sys.modules.get(name), "__loader__", None), _Loader)
+
+
+def _put_lua_in_place(mutant: Mutant) -> Callable[[], bool]:
     read_text = Path.read_text
     place = PACKAGE / mutant.file
+    reads: list[Path] = []
 
     def read(path: Path, *args: Any, **options: Any) -> str:
-        return mutant.source if path == place else read_text(path, *args, **options)
+        if path != place:
+            return read_text(path, *args, **options)
+        reads.append(path)
+        return mutant.source
 
     Path.read_text = read  # type: ignore[method-assign]
+    return lambda: bool(reads)
 
 
 class _Finder:
