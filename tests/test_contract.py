@@ -83,6 +83,14 @@ def test_row_3_failures_below_the_threshold_are_counted(store: Store) -> None:
     assert decision.after.generation == generation
 
 
+def test_row_3_one_by_one(store: Store) -> None:
+    store.policy = POLICY._replace(fail_max=6)
+    generation = store.ask().after.generation
+    counters = [store.apply("failure", generation=generation).after.fail_counter for _ in range(6)]
+    assert counters == [1, 2, 3, 4, 5, 6]
+    assert store.record.state == "open"
+
+
 def test_row_4_the_last_allowed_failure_trips(store: Store) -> None:
     generation = store.ask().after.generation
     store.apply("failure", generation=generation)
@@ -150,6 +158,18 @@ def test_row_9_a_success_in_half_open_is_counted(store: Store) -> None:
     decision = store.apply("success", "probe", record.generation)
     assert decision.verdict == "counted"
     assert decision.after == record._replace(success_counter=1, permits={})
+
+
+def test_row_9_one_by_one(store: Store) -> None:
+    store.policy = POLICY._replace(success_threshold=6)
+    generation = half_opened(store).generation
+    counters = []
+    for token in ("probe", "p2", "p3", "p4", "p5"):
+        store.ask(token)
+        counters.append(store.apply("success", token, generation).after.success_counter)
+    assert counters == [1, 2, 3, 4, 5]
+    store.ask("p6")
+    assert store.apply("success", "p6", generation).after.state == "closed"
 
 
 def test_row_10_enough_successes_close(store: Store) -> None:

@@ -43,6 +43,14 @@ def test_both_machines_handle_the_same_events() -> None:
     }
 
 
+def test_the_defaults_are_an_unused_circuit_and_pybreakers_settings() -> None:
+    assert Record() == ("closed", 0, 0, 0, 0, 0, 0, "", {})
+    assert Policy() == (5, 60_000, 1, 1, 30_000, 1.0, 0, 0.0)
+    assert Event("ask") == ("ask", "", 0, 0, 0.0, 0)
+    decision = Decision("seen", "closed", 1, Record(), write=False, retry_after=0, now=0)
+    assert (decision.stored, decision.epoch, decision.lasting) == (None, 0, True)
+
+
 class Step(NamedTuple):
     """One step of a history."""
 

@@ -36,7 +36,7 @@ TARGETS: Final = (
     Target(
         "outcome",
         ("outcome.py",),
-        ("tests/test_breaker.py", "tests/test_holds.py"),
+        ("tests/test_breaker.py", "tests/test_http_errors.py::TestHolds", "tests/test_holds.py"),
         0.95,
     ),
     Target(
@@ -44,7 +44,7 @@ TARGETS: Final = (
         ("machine.py",),
         (
             *("tests/test_contract.py", "tests/test_machines.py", "-k"),
-            "(test_contract and memory and not asyncio) or (test_machines and not on_fakeredis)",
+            "(test_contract and (memory or sqlite) and not asyncio) or (test_machines and not on_fakeredis)",
         ),
         0.95,
     ),
