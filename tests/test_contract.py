@@ -356,6 +356,17 @@ def test_one_lease_before_its_end_is_alive_and_at_its_end_is_not(store: Store) -
     assert store.ask("second").verdict == "admitted"
 
 
+def test_on_a_clock_that_began_a_second_ago(store: Store) -> None:
+    """As a monotonic one may: the times are longer than all that has been."""
+    store.clock.now = 1_000_000
+    assert tripped(store).open_until == 11_000
+    store.clock.now = 500_000
+    assert store.ask().retry_after == 10_000, "from when the clock was set back"
+    store.clock.now = 11_000_000
+    assert store.ask("probe").verdict == "admitted"
+    assert store.ask("other").retry_after == 30_000
+
+
 def test_permits_do_not_pile_up(store: Store) -> None:
     """A backend that swallows every probe for a day leaves ten leases' worth of tokens."""
     half_opened(store)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: A mutant's tests may take so many times as long as those of the package as it is, and so many seconds more.
 FACTOR: Final = 4
-MORE: Final = 30.0
+MORE: Final = 15.0
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:

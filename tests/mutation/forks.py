@@ -6,6 +6,7 @@ What is mutated must not have been imported by then, so the child imports the pa
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import os
@@ -13,6 +14,7 @@ import resource
 import signal
 import sys
 import time
+import warnings
 from enum import Enum
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -32,7 +34,8 @@ PACKAGE: Final = ROOT / "pybreaker_ext"
 #: Other people's, which the package and its tests import.
 SLOW: Final = (
     *("asyncio", "fakeredis", "hypothesis", "lupa", "pybreaker", "pytest", "redis.asyncio", "redis.cluster"),
-    *("redis.sentinel", "sqlite3", "structlog", "anyio", "httpx", "pytest_timeout", "_pytest.assertion.rewrite"),
+    *("redis.sentinel", "sqlite3", "structlog", "httpx", "openai", "anthropic", "requests"),
+    *("_hypothesis_pytestplugin", "anyio.pytest_plugin", "pytest_cov.plugin", "pytest_timeout", "xdist.plugin"),
 )
 
 
@@ -56,8 +59,12 @@ class Fate(Enum):
 
 def preload() -> None:
     """Import what is slow to import."""
-    for name in SLOW:
+    from _pytest.config import default_plugins  # noqa: PLC0415
+
+    for name in (*SLOW, *(f"_pytest.{plugin}" for plugin in default_plugins)):
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # pytest collects a few times in each child
 
 
 def fate(mutant: Mutant | None, tests: Sequence[str], server: servers.RedisServer, patience: float) -> Fate:
@@ -128,7 +135,7 @@ def _status(tests: Sequence[str]) -> int:
     import pytest  # noqa: PLC0415
 
     # In this process: those that xdist starts have no mutant.
-    here = ("-n", "0", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--assert=plain", "-W", "ignore")
+    here = ("-n", "0", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--assert=plain")
     return int(pytest.main([*here, *tests]))
 
 
@@ -202,4 +209,6 @@ class _Loader(SourceFileLoader):
         self._mutated = source
 
     def get_code(self, fullname: str) -> CodeType | None:
-        return compile(self._mutated, self.path, "exec", dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `is` with a literal: no test has noticed that
+            return compile(self._mutated, self.path, "exec", dont_inherit=True)
