@@ -209,6 +209,14 @@ def test_row_12_a_neutral_probe_gives_its_place_back(store: Store) -> None:
     assert store.ask("next").verdict == "admitted"
 
 
+def test_row_12_and_only_its_own(store: Store) -> None:
+    store.policy = POLICY._replace(half_open_max_calls=3)
+    generation = half_opened(store, "p1").generation
+    store.ask("p2")
+    store.ask("p3")
+    assert set(store.apply("neutral", "p2", generation).after.permits) == {"p1", "p3"}
+
+
 def test_row_13_neutral_while_closed_is_nothing(store: Store) -> None:
     record = store.ask().after
     store.apply("failure", generation=record.generation)
@@ -261,6 +269,13 @@ def test_row_16_a_report_of_an_old_generation_changes_nothing(store: Store, outc
     decision = store.apply(outcome, generation=old, duration=1_000)
     assert (decision.verdict, decision.after) == ("dropped", record)
     assert store.record == record
+
+
+@pytest.mark.parametrize("outcome", ["success", "failure", "neutral", "hold", "renew"])
+def test_row_16_nor_does_one_of_a_generation_that_was_lost(store: Store, outcome: str) -> None:
+    record = store.ask().after
+    decision = store.apply(outcome, generation=record.generation + 1, duration=1_000)
+    assert (decision.verdict, decision.after) == ("dropped", record)
 
 
 @pytest.mark.parametrize("outcome", ["success", "failure", "neutral", "hold", "renew"])
@@ -365,6 +380,15 @@ def test_on_a_clock_that_began_a_second_ago(store: Store) -> None:
     store.clock.now = 11_000_000
     assert store.ask("probe").verdict == "admitted"
     assert store.ask("other").retry_after == 30_000
+
+
+@pytest.mark.parametrize("by_hand", ["close", "half_open"])
+def test_a_clock_that_was_set_back_is_nothing_to_a_circuit_that_is_not_open(store: Store, by_hand: str) -> None:
+    tripped(store)
+    record = store.apply(by_hand).after
+    store.clock.advance(-5)
+    assert store.record == record
+    assert store.ask().after._replace(permits={}) == record
 
 
 def test_permits_do_not_pile_up(store: Store) -> None:

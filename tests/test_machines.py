@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,6 +50,47 @@ def test_the_defaults_are_an_unused_circuit_and_pybreakers_settings() -> None:
     assert Event("ask") == ("ask", "", 0, 0, 0.0, 0)
     decision = Decision("seen", "closed", 1, Record(), write=False, retry_after=0, now=0)
     assert (decision.stored, decision.epoch, decision.lasting) == (None, 0, True)
+
+
+def fresh(found: Any) -> Any:
+    """Return an equal object: what a store gives is never the one that this package has a name for."""
+    return json.loads(json.dumps(found))
+
+
+def test_words_and_numbers_are_what_they_say() -> None:
+    closed = Record(fresh("closed"), fresh(1000), trips=2)
+    assert decide(closed, Event("neutral", generation=fresh(1000)), Policy(), 5_000).after is closed
+    assert adopt(closed, fresh("closed"), 0, Policy(), 5).trips == 0
+    assert adopt(closed, fresh("open"), 3, Policy(), 5).open_until == 60_003
+    reset = decide(closed, Event(fresh("reset")), Policy(), 5_000, fresh("half-open"))
+    assert reset.after == Record("half-open", 5_000, reason="manual")
+    held = Record("open", open_until=fresh(FOREVER))
+    assert machine.retry_after(held, Policy(), 5) == FOREVER
+
+
+@pytest.mark.parametrize("kind", ["ask", "success", "neutral", "read", "renew"])
+def test_a_healthy_circuit_is_not_written(kind: str) -> None:
+    record = Record(generation=7)
+    decision = decide(record, Event(kind, generation=7), Policy(), 5_000)
+    assert decision.after is record
+    assert not decision.write
+    assert decision.stored is None
+
+
+@pytest.mark.parametrize(("state", "trips"), [("closed", 0), ("open", 2), ("half-open", 2)])
+def test_both_machines_take_over_what_plain_pybreaker_wrote(redis_server: RedisServer, state: str, trips: int) -> None:
+    with redis_server.client() as client:
+        pair = Pair(RedisStore(client), Policy(fail_max=1, reset_timeout=1_000))
+        for token in ("a1", "a2"):
+            generation = pair.both(Event("ask", token)).after.generation
+            assert pair.both(Event("failure", token, generation)).after.state == "open"
+            pair.lua.clock.advance(2)
+        if state == "open":
+            pair._foreign_opening(Step("", 10, 0))
+        else:
+            pair._foreign_state(Step("", STATES.index(state), 0))
+        after = pair.both(Event("read")).after
+        assert (after.state, after.trips) == (state, trips)
 
 
 class Step(NamedTuple):
