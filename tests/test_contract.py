@@ -109,6 +109,16 @@ def test_row_4_the_last_allowed_failure_trips(store: Store) -> None:
     assert store.record == decision.after
 
 
+def test_row_4_also_for_who_allows_fewer_than_were(store: Store) -> None:
+    """A rolling deploy may lower the setting."""
+    store.policy = POLICY._replace(fail_max=6)
+    generation = store.ask().after.generation
+    for _ in range(3):
+        store.apply("failure", generation=generation)
+    store.policy = POLICY
+    assert store.apply("failure", generation=generation).after.state == "open"
+
+
 def test_row_5_an_open_circuit_rejects_until_its_time(store: Store) -> None:
     record = tripped(store)
     store.clock.advance(9.999)
@@ -144,6 +154,18 @@ def test_row_8_no_place_no_probe_and_nothing_written(store: Store) -> None:
     decision = store.ask("another")
     assert (decision.verdict, decision.retry_after, decision.after) == ("rejected", 17_500, record)
     assert store.record == record
+
+
+def test_row_8_also_for_who_allows_fewer_than_run(store: Store) -> None:
+    """A rolling deploy may lower the setting."""
+    store.policy = POLICY._replace(half_open_max_calls=3)
+    half_opened(store, "p1")
+    store.clock.advance(5)
+    store.ask("p2")
+    store.ask("p3")
+    store.policy = POLICY._replace(half_open_max_calls=2)
+    decision = store.ask("p4")
+    assert (decision.verdict, decision.retry_after) == ("rejected", 25_000)
 
 
 def test_an_ask_that_was_answered_before_gets_the_same_answer(store: Store) -> None:

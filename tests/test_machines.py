@@ -50,6 +50,8 @@ def test_the_defaults_are_an_unused_circuit_and_pybreakers_settings() -> None:
     assert Event("ask") == ("ask", "", 0, 0, 0.0, 0)
     decision = Decision("seen", "closed", 1, Record(), write=False, retry_after=0, now=0)
     assert (decision.stored, decision.epoch, decision.lasting) == (None, 0, True)
+    assert machine.missing("open", 0) == Record("open", 1)
+    assert decide(None, Event("read"), Policy(), 5_000).stored == 0
 
 
 def fresh(found: Any) -> Any:
@@ -68,10 +70,21 @@ def test_words_and_numbers_are_what_they_say() -> None:
     assert machine.retry_after(held, Policy(), 5) == FOREVER
 
 
-@pytest.mark.parametrize("kind", ["ask", "success", "neutral", "read", "renew"])
-def test_a_healthy_circuit_is_not_written(kind: str) -> None:
-    record = Record(generation=7)
-    decision = decide(record, Event(kind, generation=7), Policy(), 5_000)
+CLOSED = Record(generation=7)
+OPEN = Record("open", 7, opened_at=5, open_until=100)
+HALF_OPEN = Record("half-open", 7, permits={"a1": 30_005})
+
+
+@pytest.mark.parametrize(
+    ("record", "event"),
+    [
+        *[(CLOSED, Event(kind, generation=7)) for kind in ("ask", "success", "neutral", "read", "renew")],
+        *[(OPEN, Event(kind, generation=7)) for kind in ("ask", "success", "neutral", "read", "renew")],
+        *[(HALF_OPEN, event) for event in (Event("ask", "a2"), Event("ask", "a1"), Event("read"))],
+    ],
+)
+def test_what_changes_nothing_is_not_written(record: Record, event: Event) -> None:
+    decision = decide(record, event, Policy(), 5_000)
     assert decision.after is record
     assert not decision.write
     assert decision.stored is None

@@ -72,6 +72,13 @@ def test_so_is_an_opening_by_hand(store: Store, duration: int, left: int) -> Non
     assert math.isclose(store.record.open_until, store.clock.ms + left) or left == FOREVER
 
 
+def test_what_was_open_for_no_time_is_due(store: Store) -> None:
+    store.apply("open", duration=0)
+    store.clock.advance(-HOUR)
+    assert store.apply("read").after.open_until == store.clock.ms
+    assert store.ask().after.state == "half-open"
+
+
 def test_a_dead_probes_place_is_free_after_one_lease(store: Store) -> None:
     store.apply("half_open")
     assert store.ask("dead").verdict == "admitted"

@@ -43,8 +43,8 @@ TARGETS: Final = (
         "machine",
         ("machine.py",),
         (
-            *("tests/test_contract.py", "tests/test_machines.py", "-k"),
-            "(test_contract and (memory or sqlite) and not asyncio) or (test_machines and not on_fakeredis)",
+            *("tests/test_contract.py", "tests/test_set_back_clocks.py", "tests/test_machines.py", "-k"),
+            "((test_contract or set_back) and (memory or sqlite) and not asyncio) or (test_machines and not on_fakeredis)",
         ),
         0.95,
     ),
@@ -52,8 +52,10 @@ TARGETS: Final = (
         "lua",
         ("storage/quick.lua", "storage/machine.lua"),
         (
-            *("tests/test_contract.py", "tests/test_quick_script.py", "tests/test_machines.py", "-k"),
-            "(test_contract and redis and not fakeredis and not decoded and not asyncio) or test_quick_script or on_redis",
+            *("tests/test_contract.py", "tests/test_set_back_clocks.py", "tests/test_quick_script.py"),
+            *("tests/test_machines.py", "-k"),
+            "((test_contract or set_back) and redis and not fakeredis and not decoded and not asyncio)"
+            " or test_quick_script or on_redis or take_over",
         ),
         1.0,
     ),
