@@ -12,7 +12,7 @@ import fakeredis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stores import RedisStore
+from stores import ClockedRedis, RedisStore
 
 from pybreaker_ext import machine
 from pybreaker_ext.machine import DROPPED, FOREVER, SEEN, Decision, Event, Policy, Record, adopt, decide
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from servers import RedisServer
 
 PACKAGE = Path(machine.__file__).parent
+REPORTS = ("success", "failure", "neutral", "hold", "renew")
 
 
 def functions_of_python() -> list[str]:
@@ -90,6 +91,32 @@ def test_what_changes_nothing_is_not_written(record: Record, event: Event) -> No
     assert decision.stored is None
 
 
+def test_what_changes_nothing_is_not_written_on_redis(redis_server: RedisServer) -> None:
+    """Also not while the clock stands still, and not by the machine: `quick.lua` leaves keys that expire to it."""
+    with redis_server.client() as client:
+        store = RedisStore(client)
+        storage = store.storage = ClockedRedis("closed", client, store.namespace, key_ttl=3600)
+        storage.test_clock = store.clock
+        store.policy = Policy(fail_max=1)
+
+        def written(*events: str) -> int:
+            before = client.info("persistence")["rdb_changes_since_last_save"]
+            for kind in events:
+                store.apply(kind, "other", generation)
+            return client.info("persistence")["rdb_changes_since_last_save"] - before
+
+        generation = store.ask().after.generation
+        assert written("ask", "success", "neutral", "renew", "read") == 0
+        store.apply("failure", generation=generation)
+        assert written("ask", *REPORTS, "read") == 0
+        generation = store.apply("half_open").after.generation
+        store.ask("probe")
+        assert written("ask", *REPORTS, "read") == 0
+        assert store.ask("probe").verdict == "admitted"
+        assert written("ask") == 0
+        store.lose()
+
+
 @pytest.mark.parametrize(("state", "trips"), [("closed", 0), ("open", 2), ("half-open", 2)])
 def test_both_machines_take_over_what_plain_pybreaker_wrote(redis_server: RedisServer, state: str, trips: int) -> None:
     with redis_server.client() as client:
@@ -115,7 +142,6 @@ class Step(NamedTuple):
     amount: float
 
 
-REPORTS = ("success", "failure", "neutral", "hold", "renew")
 STEPS = st.builds(
     Step,
     st.sampled_from(

@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import threading
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -973,11 +974,45 @@ class TestTheWatchdog:
         for other in (watch, *patient):
             other.leave()
 
+    def test_the_time_is_from_now(self) -> None:
+        watch, _ = self.watch()
+        before = time.monotonic()
+        watch.begin(1000)
+        assert before + 1000 <= watch.until <= time.monotonic() + 1000
+        watch.leave()
+
+    def test_sleeps_until_then(self) -> None:
+        watch, _ = self.watch()
+        slept: list[float] = []
+        sleeps = threading.Event()
+
+        class Noting(threading.Condition):
+            def wait(self, timeout: float | None = None) -> bool:
+                slept.append(timeout or 0)
+                sleeps.set()
+                return super().wait(timeout)
+
+        watch._dog._changed = Noting(threading.RLock())
+        watch.begin(1000)
+        assert sleeps.wait(30)
+        assert 900 < slept[0] <= 1000
+        watch.leave()
+
+    def test_goes_on_when_it_has_cut(self) -> None:
+        watch, cut = self.watch()
+        for _ in range(2):
+            cut.clear()
+            watch.begin(0.02)
+            assert cut.wait(30)
+            assert watch.end()
+        watch.leave()
+
     def test_its_thread_ends_with_the_last_watch(self) -> None:
         watch, _ = self.watch()
         watch.begin(1000)
         thread = watch._dog._thread
         assert thread.is_alive()
+        assert thread.daemon
         watch.leave()
         thread.join(30)
         assert not thread.is_alive()
@@ -1010,13 +1045,26 @@ class TestPredicates:
         assert anthropic_complete(shape({"type": "message_stop"}))
         assert not anthropic_complete(shape({"type": "message_delta"}))
         assert anthropic_error(shape({"type": "error", "error": {"type": "overloaded_error"}}))
-        assert not anthropic_error(shape({"type": "ping"}))
+        for kind in ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "ping", "x"):
+            assert not anthropic_complete(shape({"type": kind}))
+            assert not anthropic_error(shape({"type": kind}))
 
     def test_lines(self) -> None:
         assert openai_complete("data: [DONE]\n\n")
         assert openai_complete(b'data: {"choices": [{"finish_reason": null}]}\n\ndata: [DONE]\n\n')
         assert not openai_complete(b'data: [DONE]\n\ndata: {"choices": [{"finish_reason": null}]}\n\n')
         assert openai_error('data: {"error": {}}\ndata: {"error": {"message": "m"}}\ndata: [DONE]')
+
+    def test_the_last_event_of_some_lines_is_what_counts(self) -> None:
+        assert anthropic_complete('data: {"type": "ping"}\n\ndata: {"type": "message_stop"}\n\n')
+        assert not anthropic_complete('data: {"type": "message_stop"}\n\ndata: {"type": "ping"}\n\n')
+
+    @pytest.mark.parametrize("field", ["", "comment", "event", "id", "retry", "dat", "data2"])
+    def test_other_fields_than_data_say_nothing(self, field: str) -> None:
+        assert not anthropic_complete(f'{field}: {{"type": "message_stop"}}')
+        assert not anthropic_error(f'{field}: {{"type": "error"}}')
+        assert not openai_complete(f"{field}: [DONE]")
+        assert not openai_error(f'{field}: {{"type": "error"}}')
 
     @pytest.mark.parametrize(
         "chunk", [None, 5, "", b"", "data:", "data: {", "data: 5", b"\xff", object(), {}, [], "[" * 9999]

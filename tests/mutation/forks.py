@@ -83,7 +83,9 @@ def fate(mutant: Mutant | None, tests: Sequence[str], server: servers.RedisServe
     if not child:
         _run(mutant, tests, server)
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+    late = False
+    while not late:
+        late = time.monotonic() > deadline  # before the last look, and not after it
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return _told(mutant, os.waitstatus_to_exitcode(status))
