@@ -118,7 +118,9 @@ def test_what_changes_nothing_is_not_written_on_redis(redis_server: RedisServer)
 
 
 @pytest.mark.parametrize(("state", "trips"), [("closed", 0), ("open", 2), ("half-open", 2)])
-def test_both_machines_take_over_what_plain_pybreaker_wrote(redis_server: RedisServer, state: str, trips: int) -> None:
+def test_both_machines_take_over_on_redis_what_plain_pybreaker_wrote(
+    redis_server: RedisServer, state: str, trips: int
+) -> None:
     with redis_server.client() as client:
         pair = Pair(RedisStore(client), Policy(fail_max=1, reset_timeout=1_000))
         for token in ("a1", "a2"):

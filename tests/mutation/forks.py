@@ -39,6 +39,9 @@ SLOW: Final = (
 )
 
 
+#: pytest's. In this process: those that xdist starts have no mutant.
+HERE: Final = ("-n", "0", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--assert=plain")
+
 #: Bytes. A mutant may count to numbers that fill the machine.
 MEMORY: Final = 4 * 2**30
 #: pytest's statuses that blame the mutant: a test failed, or a test's file could not be imported.
@@ -82,14 +85,22 @@ def fate(mutant: Mutant | None, tests: Sequence[str], server: servers.RedisServe
     child = os.fork()
     if not child:
         _run(mutant, tests, server)
+    found = waited(child, mutant, patience)
+    assert found is not None
+    return found
+
+
+def waited(child: int, mutant: Mutant | None, patience: float, unknown: int | None = None) -> Fate | None:
+    """Wait for a mutant's tests to end; None for the status `unknown`. Raise RuntimeError when that says nothing."""
     deadline = time.monotonic() + patience
     late = False
     while not late:
         late = time.monotonic() > deadline  # before the last look, and not after it
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            return _told(mutant, os.waitstatus_to_exitcode(status))
-        time.sleep(0.01)
+            code = os.waitstatus_to_exitcode(status)
+            return None if code == unknown else _told(mutant, code)
+        time.sleep(0.005)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # with all that it has started
     os.waitpid(child, 0)
@@ -109,10 +120,10 @@ def _run(mutant: Mutant | None, tests: Sequence[str], server: servers.RedisServe
     """Be the child."""
     status = 1
     try:
-        _set_apart()
+        set_apart()
         in_place = _put_in_place(mutant) if mutant else lambda: True
-        _share(server)
-        _calm_hypothesis()
+        share(server)
+        calm_hypothesis()
         status = _status(tests)
         if not in_place():
             status = NOT_IN_PLACE
@@ -120,7 +131,7 @@ def _run(mutant: Mutant | None, tests: Sequence[str], server: servers.RedisServe
         os._exit(status)
 
 
-def _set_apart() -> None:
+def set_apart() -> None:
     os.setpgid(0, 0)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -136,12 +147,10 @@ def _status(tests: Sequence[str]) -> int:
         return NO_IMPORT
     import pytest  # noqa: PLC0415
 
-    # In this process: those that xdist starts have no mutant.
-    here = ("-n", "0", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--assert=plain")
-    return int(pytest.main([*here, *tests]))
+    return int(pytest.main([*HERE, *tests]))
 
 
-def _share(server: servers.RedisServer) -> None:
+def share(server: servers.RedisServer) -> None:
     @contextlib.contextmanager
     def running(*_options: str, **_settings: Any) -> Iterator[servers.RedisServer]:
         yield server
@@ -149,7 +158,7 @@ def _share(server: servers.RedisServer) -> None:
     servers.running_redis = running
 
 
-def _calm_hypothesis() -> None:
+def calm_hypothesis() -> None:
     """The same examples each time, and no search for the smallest one."""
     from hypothesis import HealthCheck, Phase, settings  # noqa: PLC0415
 
@@ -167,28 +176,14 @@ def _put_in_place(mutant: Mutant) -> Callable[[], bool]:
     """Let the child find the mutant; return what tells whether it has been found."""
     if any(name.partition(".")[0] == "pybreaker_ext" for name in sys.modules):
         raise RuntimeError("the package has been imported before the mutant")
-    return _put_lua_in_place(mutant) if mutant.file.endswith(".lua") else _put_python_in_place(mutant)
-
-
-def _put_python_in_place(mutant: Mutant) -> Callable[[], bool]:
-    name = ".".join(("pybreaker_ext", *Path(mutant.file).with_suffix("").parts)).removesuffix(".__init__")
+    name = module_name(mutant.file)
     sys.meta_path.insert(0, _Finder(name, PACKAGE / mutant.file, mutant.source))
     return lambda: isinstance(getattr(sys.modules.get(name), "__loader__", None), _Loader)
 
 
-def _put_lua_in_place(mutant: Mutant) -> Callable[[], bool]:
-    read_text = Path.read_text
-    place = PACKAGE / mutant.file
-    reads: list[Path] = []
-
-    def read(path: Path, *args: Any, **options: Any) -> str:
-        if path != place:
-            return read_text(path, *args, **options)
-        reads.append(path)
-        return mutant.source
-
-    Path.read_text = read  # type: ignore[method-assign]
-    return lambda: bool(reads)
+def module_name(file: str) -> str:
+    """Return the name of the module that a file of the package is."""
+    return ".".join(("pybreaker_ext", *Path(file).with_suffix("").parts)).removesuffix(".__init__")
 
 
 class _Finder:

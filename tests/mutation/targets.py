@@ -44,7 +44,7 @@ TARGETS: Final = (
         ("machine.py",),
         (
             *("tests/test_contract.py", "tests/test_set_back_clocks.py", "tests/test_machines.py", "-k"),
-            "((test_contract or set_back) and (memory or sqlite) and not asyncio) or (test_machines and not on_fakeredis)",
+            "((test_contract or set_back) and (memory or sqlite) and not asyncio) or (test_machines and not fakeredis)",
         ),
         0.95,
     ),
@@ -54,18 +54,23 @@ TARGETS: Final = (
         (
             *("tests/test_contract.py", "tests/test_set_back_clocks.py", "tests/test_quick_script.py"),
             *("tests/test_machines.py", "-k"),
-            "((test_contract or set_back) and redis and not fakeredis and not decoded and not asyncio)"
-            " or test_quick_script or on_redis or take_over",
+            "((test_contract or set_back) and redis and not (fakeredis or decoded or asyncio)) or quick or on_redis",
         ),
         1.0,
     ),
     Target(
         "streams",
-        ("streams/*.py", "streaming.py"),
+        ("streaming.py", "streams/[!cp]*.py", "streams/course.py"),
         (
             *("tests/test_streams.py", "tests/test_stream_edges.py", "tests/test_stream_generators.py"),
-            "tests/test_stream_clients.py",
+            "tests/test_breaker.py::TestGenerators",
         ),
+        0.95,
+    ),
+    Target(
+        "connections",
+        ("streams/connection.py", "streams/patience.py"),
+        ("tests/test_stream_edges.py", "tests/test_stream_clients.py", "tests/test_streams.py"),
         0.95,
     ),
 )
