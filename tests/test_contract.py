@@ -458,6 +458,12 @@ def test_the_open_times_of_a_backend_that_never_recovers(store: Store) -> None:
     assert record.open_until - store.clock.ms == 1_000
 
 
+def test_a_part_of_a_millisecond_is_a_whole_one(store: Store) -> None:
+    store.policy = POLICY._replace(fail_max=1, reset_timeout=1_001, jitter=0.5)
+    record = store.apply("failure", generation=store.ask().after.generation, luck=0.5).after
+    assert record.open_until - store.clock.ms == 1_252, "1251.25"
+
+
 def test_jitter_only_lengthens(store: Store) -> None:
     store.policy = POLICY._replace(fail_max=1, reset_timeout=1_000, jitter=0.5)
     for luck, expected in ((0.0, 1_000), (0.5, 1_250), (1 - 2**-53, 1_500)):
@@ -578,6 +584,10 @@ def test_the_longest_times_do_not_wrap(store: Store) -> None:
     store.clock.advance(10**9)
     assert store.ask().verdict == "rejected"
     assert math.isclose(store.ask().retry_after, FOREVER)
+    store.policy = POLICY._replace(probe_timeout=FOREVER)
+    store.apply("half_open")
+    store.ask("probe")
+    assert store.ask("other").retry_after == FOREVER - store.clock.ms
 
 
 def test_pybreakers_own_storage_api_tells_the_same(store: Store) -> None:
