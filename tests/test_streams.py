@@ -664,9 +664,11 @@ class TestLeases:
 
         colour.run(story())
 
-    def test_at_most_once_in_a_third_of_a_lease(self, colour: Any) -> None:
+    @pytest.mark.parametrize(("lease", "third"), [(30, 10), (32, 11)])
+    def test_at_most_once_in_a_third_of_a_lease(self, colour: Any, lease: float, third: float) -> None:
+        """A chunk comes each second."""
         renewals: list[float] = []
-        case = Case(probe_timeout=30)
+        case = Case(probe_timeout=lease)
         storage = case.breaker._state_storage
         apply = storage.apply
 
@@ -687,7 +689,7 @@ class TestLeases:
             await colour.close(stream)
 
         colour.run(story())
-        assert renewals == [100.0 + 10 * n for n in range(1, 10)]
+        assert renewals == [100.0 + third * n for n in range(1, 10)]
 
     def test_end_when_nothing_comes(self, colour: Any) -> None:
         case = Case(probe_timeout=30)
@@ -714,6 +716,7 @@ class TestLeases:
             for _ in range(5):
                 await colour.next(stream)
                 case.clock.now += 100
+            assert stream._course.watches is False
             await colour.close(stream)
 
         colour.run(story())
@@ -750,6 +753,29 @@ class TestEndings:
 
         colour.run(story())
         assert (asked, case.counted) == ([2], SUCCESS)
+
+    def test_chunks_are_never_compared(self, colour: Any) -> None:
+        """Nor asked whether they are true, as arrays are not."""
+
+        class Chunk:
+            def __eq__(self, other: object) -> bool:
+                raise ConsumersError
+
+            __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__
+            __hash__ = None
+
+            def __bool__(self) -> bool:
+                raise ConsumersError
+
+        case, chunk = Case(), Chunk()
+
+        async def story() -> None:
+            stream = case.breaker.stream(colour.function(Source(chunk)), complete=lambda last: last is chunk)
+            assert await colour.next(stream) is chunk
+            assert await colour.next(stream) == ENDED
+
+        colour.run(story())
+        assert case.counted == SUCCESS
 
     def test_an_empty_stream_is_cut_off(self, colour: Any) -> None:
         case = Case()
@@ -879,6 +905,22 @@ class TestTimeouts:
 
         asyncio.run(story())
         assert case.counted == SUCCESS
+
+    def test_each_wait_is_as_long_as_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        waits: list[float | None] = []
+        timeout = asyncio.timeout
+        monkeypatch.setattr(asyncio, "timeout", lambda limit: (waits.append(limit), timeout(limit))[1])
+
+        async def story(**limits: float) -> list[float | None]:
+            waits.clear()
+            async for _ in Case().breaker.stream(Source(1).asynchronous, **limits):
+                pass
+            return [*waits]
+
+        call, first, end = asyncio.run(story(first_chunk_timeout=1000))
+        assert 900 < first <= call <= 1000
+        assert end is None
+        assert asyncio.run(story(chunk_timeout=1000)) == [None, None, 1000]
 
     def test_a_time_out_of_the_clients_own_passes(self) -> None:
         case, error = Case(), TimeoutError("the client's")
