@@ -157,9 +157,8 @@ def keep_time(record: Record, policy: Policy, ms: int) -> Record:
     if record.state == OPEN and ms < record.opened_at and record.open_until < FOREVER:
         return record._replace(opened_at=ms, open_until=later(ms, max(0, record.open_until - record.opened_at)))
     longest = later(ms, policy.probe_timeout)
-    if any(end > longest for end in record.permits.values()):
-        return record._replace(permits={token: min(end, longest) for token, end in record.permits.items()})
-    return record
+    permits = {token: min(end, longest) for token, end in record.permits.items()}
+    return record if permits == record.permits else record._replace(permits=permits)
 
 
 def open_time(policy: Policy, trips: int, luck: float) -> int:

@@ -18,6 +18,7 @@ import pytest
 
 import pybreaker_ext
 from pybreaker_ext import Backoff, CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, CircuitState, FailedResult
+from pybreaker_ext.outcome import Judge
 from pybreaker_ext.testing import Clock
 
 if TYPE_CHECKING:
@@ -222,9 +223,21 @@ class TestCounts:
         snapshot = breaker.snapshot()
         assert (snapshot.state, snapshot.reason, snapshot.retry_after, snapshot.trips) == ("open", "hold", 7.0, 0)
 
-    @pytest.mark.parametrize("value", [None, 0, -1, 0.0, math.nan, math.inf, "7", True, [], object()])
+    @pytest.mark.parametrize("value", [None, 0, -1, 0.0, math.nan, math.inf, float("inf"), "7", True, [], object()])
     def test_any_other_value_is_no_hold(self, new_breaker: Any, value: Any) -> None:
         assert counted(new_breaker(fail_max=3, hold_for=lambda _: value), ValueError()) == "failure"
+
+    def test_a_time_below_a_second_is_one(self, new_breaker: Any) -> None:
+        breaker = new_breaker(hold_for=lambda _: 0.5)
+        with pytest.raises(BackendError):
+            breaker.call(fail)
+        assert breaker.retry_after == 0.5
+
+    @pytest.mark.parametrize("rule", ["failure_result", "hold_result", None])
+    def test_results_are_looked_at_when_a_rule_judges_them(self, rule: str | None) -> None:
+        rules: dict[str, Any] = {"failure_result": None, "hold_result": None} | ({rule: bool} if rule else {})
+        judge = Judge([], [], hold_for=bool, max_hold=600, **rules)
+        assert judge.judges_results is (rule is not None)
 
     def test_types_of_any_metaclass(self, new_breaker: Any) -> None:
         """pybreaker calls such a class with the exception, and takes the instance for a yes."""

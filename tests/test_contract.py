@@ -83,6 +83,14 @@ def test_row_3_failures_below_the_threshold_are_counted(store: Store) -> None:
     assert decision.after.generation == generation
 
 
+def test_row_3_one_by_one(store: Store) -> None:
+    store.policy = POLICY._replace(fail_max=6)
+    generation = store.ask().after.generation
+    counters = [store.apply("failure", generation=generation).after.fail_counter for _ in range(6)]
+    assert counters == [1, 2, 3, 4, 5, 6]
+    assert store.record.state == "open"
+
+
 def test_row_4_the_last_allowed_failure_trips(store: Store) -> None:
     generation = store.ask().after.generation
     store.apply("failure", generation=generation)
@@ -99,6 +107,16 @@ def test_row_4_the_last_allowed_failure_trips(store: Store) -> None:
     )
     assert decision.retry_after == 10_000
     assert store.record == decision.after
+
+
+def test_row_4_also_for_who_allows_fewer_than_were(store: Store) -> None:
+    """A rolling deploy may lower the setting."""
+    store.policy = POLICY._replace(fail_max=6)
+    generation = store.ask().after.generation
+    for _ in range(3):
+        store.apply("failure", generation=generation)
+    store.policy = POLICY
+    assert store.apply("failure", generation=generation).after.state == "open"
 
 
 def test_row_5_an_open_circuit_rejects_until_its_time(store: Store) -> None:
@@ -138,6 +156,18 @@ def test_row_8_no_place_no_probe_and_nothing_written(store: Store) -> None:
     assert store.record == record
 
 
+def test_row_8_also_for_who_allows_fewer_than_run(store: Store) -> None:
+    """A rolling deploy may lower the setting."""
+    store.policy = POLICY._replace(half_open_max_calls=3)
+    half_opened(store, "p1")
+    store.clock.advance(5)
+    store.ask("p2")
+    store.ask("p3")
+    store.policy = POLICY._replace(half_open_max_calls=2)
+    decision = store.ask("p4")
+    assert (decision.verdict, decision.retry_after) == ("rejected", 25_000)
+
+
 def test_an_ask_that_was_answered_before_gets_the_same_answer(store: Store) -> None:
     """Its first answer may have been lost on the way; its own permit must not refuse it."""
     record = half_opened(store)
@@ -150,6 +180,18 @@ def test_row_9_a_success_in_half_open_is_counted(store: Store) -> None:
     decision = store.apply("success", "probe", record.generation)
     assert decision.verdict == "counted"
     assert decision.after == record._replace(success_counter=1, permits={})
+
+
+def test_row_9_one_by_one(store: Store) -> None:
+    store.policy = POLICY._replace(success_threshold=6)
+    generation = half_opened(store).generation
+    counters = []
+    for token in ("probe", "p2", "p3", "p4", "p5"):
+        store.ask(token)
+        counters.append(store.apply("success", token, generation).after.success_counter)
+    assert counters == [1, 2, 3, 4, 5]
+    store.ask("p6")
+    assert store.apply("success", "p6", generation).after.state == "closed"
 
 
 def test_row_10_enough_successes_close(store: Store) -> None:
@@ -187,6 +229,14 @@ def test_row_12_a_neutral_probe_gives_its_place_back(store: Store) -> None:
     decision = store.apply("neutral", "probe", record.generation)
     assert (decision.verdict, decision.after) == ("counted", record._replace(permits={}))
     assert store.ask("next").verdict == "admitted"
+
+
+def test_row_12_and_only_its_own(store: Store) -> None:
+    store.policy = POLICY._replace(half_open_max_calls=3)
+    generation = half_opened(store, "p1").generation
+    store.ask("p2")
+    store.ask("p3")
+    assert set(store.apply("neutral", "p2", generation).after.permits) == {"p1", "p3"}
 
 
 def test_row_13_neutral_while_closed_is_nothing(store: Store) -> None:
@@ -241,6 +291,13 @@ def test_row_16_a_report_of_an_old_generation_changes_nothing(store: Store, outc
     decision = store.apply(outcome, generation=old, duration=1_000)
     assert (decision.verdict, decision.after) == ("dropped", record)
     assert store.record == record
+
+
+@pytest.mark.parametrize("outcome", ["success", "failure", "neutral", "hold", "renew"])
+def test_row_16_nor_does_one_of_a_generation_that_was_lost(store: Store, outcome: str) -> None:
+    record = store.ask().after
+    decision = store.apply(outcome, generation=record.generation + 1, duration=1_000)
+    assert (decision.verdict, decision.after) == ("dropped", record)
 
 
 @pytest.mark.parametrize("outcome", ["success", "failure", "neutral", "hold", "renew"])
@@ -336,6 +393,26 @@ def test_one_lease_before_its_end_is_alive_and_at_its_end_is_not(store: Store) -
     assert store.ask("second").verdict == "admitted"
 
 
+def test_on_a_clock_that_began_a_second_ago(store: Store) -> None:
+    """As a monotonic one may: the times are longer than all that has been."""
+    store.clock.now = 1_000_000
+    assert tripped(store).open_until == 11_000
+    store.clock.now = 500_000
+    assert store.ask().retry_after == 10_000, "from when the clock was set back"
+    store.clock.now = 11_000_000
+    assert store.ask("probe").verdict == "admitted"
+    assert store.ask("other").retry_after == 30_000
+
+
+@pytest.mark.parametrize("by_hand", ["close", "half_open"])
+def test_a_clock_that_was_set_back_is_nothing_to_a_circuit_that_is_not_open(store: Store, by_hand: str) -> None:
+    tripped(store)
+    record = store.apply(by_hand).after
+    store.clock.advance(-5)
+    assert store.record == record
+    assert store.ask().after._replace(permits={}) == record
+
+
 def test_permits_do_not_pile_up(store: Store) -> None:
     """A backend that swallows every probe for a day leaves ten leases' worth of tokens."""
     half_opened(store)
@@ -379,6 +456,12 @@ def test_the_open_times_of_a_backend_that_never_recovers(store: Store) -> None:
     generation = store.ask().after.generation
     record = store.apply("failure", generation=generation).after
     assert record.open_until - store.clock.ms == 1_000
+
+
+def test_a_part_of_a_millisecond_is_a_whole_one(store: Store) -> None:
+    store.policy = POLICY._replace(fail_max=1, reset_timeout=1_001, jitter=0.5)
+    record = store.apply("failure", generation=store.ask().after.generation, luck=0.5).after
+    assert record.open_until - store.clock.ms == 1_252, "1251.25"
 
 
 def test_jitter_only_lengthens(store: Store) -> None:
@@ -501,6 +584,10 @@ def test_the_longest_times_do_not_wrap(store: Store) -> None:
     store.clock.advance(10**9)
     assert store.ask().verdict == "rejected"
     assert math.isclose(store.ask().retry_after, FOREVER)
+    store.policy = POLICY._replace(probe_timeout=FOREVER)
+    store.apply("half_open")
+    store.ask("probe")
+    assert store.ask("other").retry_after == FOREVER - store.clock.ms
 
 
 def test_pybreakers_own_storage_api_tells_the_same(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ import fakeredis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stores import RedisStore
+from stores import ClockedRedis, RedisStore
 
 from pybreaker_ext import machine
 from pybreaker_ext.machine import DROPPED, FOREVER, SEEN, Decision, Event, Policy, Record, adopt, decide
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from servers import RedisServer
 
 PACKAGE = Path(machine.__file__).parent
+REPORTS = ("success", "failure", "neutral", "hold", "renew")
 
 
 def functions_of_python() -> list[str]:
@@ -43,6 +45,96 @@ def test_both_machines_handle_the_same_events() -> None:
     }
 
 
+def test_the_defaults_are_an_unused_circuit_and_pybreakers_settings() -> None:
+    assert Record() == ("closed", 0, 0, 0, 0, 0, 0, "", {})
+    assert Policy() == (5, 60_000, 1, 1, 30_000, 1.0, 0, 0.0)
+    assert Event("ask") == ("ask", "", 0, 0, 0.0, 0)
+    decision = Decision("seen", "closed", 1, Record(), write=False, retry_after=0, now=0)
+    assert (decision.stored, decision.epoch, decision.lasting) == (None, 0, True)
+    assert machine.missing("open", 0) == Record("open", 1)
+    assert decide(None, Event("read"), Policy(), 5_000).stored == 0
+
+
+def fresh(found: Any) -> Any:
+    """Return an equal object: what a store gives is never the one that this package has a name for."""
+    return json.loads(json.dumps(found))
+
+
+def test_words_and_numbers_are_what_they_say() -> None:
+    closed = Record(fresh("closed"), fresh(1000), trips=2)
+    assert decide(closed, Event("neutral", generation=fresh(1000)), Policy(), 5_000).after is closed
+    assert adopt(closed, fresh("closed"), 0, Policy(), 5).trips == 0
+    assert adopt(closed, fresh("open"), 3, Policy(), 5).open_until == 60_003
+    reset = decide(closed, Event(fresh("reset")), Policy(), 5_000, fresh("half-open"))
+    assert reset.after == Record("half-open", 5_000, reason="manual")
+    held = Record("open", open_until=fresh(FOREVER))
+    assert machine.retry_after(held, Policy(), 5) == FOREVER
+
+
+CLOSED = Record(generation=7)
+OPEN = Record("open", 7, opened_at=5, open_until=100)
+HALF_OPEN = Record("half-open", 7, permits={"a1": 30_005})
+
+
+@pytest.mark.parametrize(
+    ("record", "event"),
+    [
+        *[(CLOSED, Event(kind, generation=7)) for kind in ("ask", "success", "neutral", "read", "renew")],
+        *[(OPEN, Event(kind, generation=7)) for kind in ("ask", "success", "neutral", "read", "renew")],
+        *[(HALF_OPEN, event) for event in (Event("ask", "a2"), Event("ask", "a1"), Event("read"))],
+    ],
+)
+def test_what_changes_nothing_is_not_written(record: Record, event: Event) -> None:
+    decision = decide(record, event, Policy(), 5_000)
+    assert decision.after is record
+    assert not decision.write
+    assert decision.stored is None
+
+
+def test_what_changes_nothing_is_not_written_on_redis(redis_server: RedisServer) -> None:
+    """Also not while the clock stands still, and not by the machine: `quick.lua` leaves keys that expire to it."""
+    with redis_server.client() as client:
+        store = RedisStore(client)
+        storage = store.storage = ClockedRedis("closed", client, store.namespace, key_ttl=3600)
+        storage.test_clock = store.clock
+        store.policy = Policy(fail_max=1)
+
+        def written(*events: str) -> int:
+            before = client.info("persistence")["rdb_changes_since_last_save"]
+            for kind in events:
+                store.apply(kind, "other", generation)
+            return client.info("persistence")["rdb_changes_since_last_save"] - before
+
+        generation = store.ask().after.generation
+        assert written("ask", "success", "neutral", "renew", "read") == 0
+        store.apply("failure", generation=generation)
+        assert written("ask", *REPORTS, "read") == 0
+        generation = store.apply("half_open").after.generation
+        store.ask("probe")
+        assert written("ask", *REPORTS, "read") == 0
+        assert store.ask("probe").verdict == "admitted"
+        assert written("ask") == 0
+        store.lose()
+
+
+@pytest.mark.parametrize(("state", "trips"), [("closed", 0), ("open", 2), ("half-open", 2)])
+def test_both_machines_take_over_on_redis_what_plain_pybreaker_wrote(
+    redis_server: RedisServer, state: str, trips: int
+) -> None:
+    with redis_server.client() as client:
+        pair = Pair(RedisStore(client), Policy(fail_max=1, reset_timeout=1_000))
+        for token in ("a1", "a2"):
+            generation = pair.both(Event("ask", token)).after.generation
+            assert pair.both(Event("failure", token, generation)).after.state == "open"
+            pair.lua.clock.advance(2)
+        if state == "open":
+            pair._foreign_opening(Step("", 10, 0))
+        else:
+            pair._foreign_state(Step("", STATES.index(state), 0))
+        after = pair.both(Event("read")).after
+        assert (after.state, after.trips) == (state, trips)
+
+
 class Step(NamedTuple):
     """One step of a history."""
 
@@ -52,7 +144,6 @@ class Step(NamedTuple):
     amount: float
 
 
-REPORTS = ("success", "failure", "neutral", "hold", "renew")
 STEPS = st.builds(
     Step,
     st.sampled_from(

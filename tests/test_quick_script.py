@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from servers import RedisServer
 
 NOW: Final = 1_800_000_000_123_456
-PROGRAM: Final = script(f"local now = {NOW}\n")
-#: The same, without what stands behind quick.lua.
-QUICK: Final = PROGRAM[: PROGRAM.index("-- machine.py again")] + "return 'left to the machine'"
 FIELDS: Final = ("generation", "open_until", "opened_at", "trips", "reason", "permits", "state", "opened")
 CLOSED: Final = ("closed", "0", "0", None, "1700000000000000", "0", "0", "0", "", "", "closed", "")
 
@@ -36,6 +33,15 @@ EVENTS: Final = st.builds(
     st.just(1000),
 )
 LIMITS: Final = st.sampled_from([1, 2, 3, 10**9])
+
+
+def program() -> str:
+    return script(f"local now = {NOW}\n")
+
+
+def quick() -> str:
+    """Return the program without what stands behind quick.lua."""
+    return program()[: program().index("-- machine.py again")] + "return 'left to the machine'"
 
 
 class Circuit:
@@ -70,10 +76,10 @@ class Circuit:
 def compare(circuit: Circuit, stored: tuple[str | None, ...], event: Event, fail_max: int) -> None:
     """A trial (an odd epoch) writes and removes a field besides, and never goes the quick way."""
     circuit.hold(stored)
-    answer = circuit.run(PROGRAM, event, fail_max)
+    answer = circuit.run(program(), event, fail_max)
     held = circuit.held()
     circuit.hold(stored)
-    assert circuit.run(PROGRAM, event._replace(epoch=1), fail_max) == answer
+    assert circuit.run(program(), event._replace(epoch=1), fail_max) == answer
     assert circuit.held() == held
 
 
@@ -98,20 +104,22 @@ def test_the_quick_way_takes_no_value_that_the_machine_would_not(redis_server: R
     circuit.client.close()
 
 
+@pytest.mark.parametrize("until", ["0", str(FOREVER)])
 @pytest.mark.parametrize("fail_counter", ["0", "2"])
 @pytest.mark.parametrize("kind", ["ask", "success", "failure"])
 def test_a_closed_circuit_that_stays_closed_needs_no_machine(
-    redis_server: RedisServer, kind: str, fail_counter: str
+    redis_server: RedisServer, kind: str, fail_counter: str, until: str
 ) -> None:
+    """Also one that was open until it was closed by hand."""
     circuit = Circuit(redis_server)
-    circuit.hold((CLOSED[0], fail_counter, *CLOSED[2:]))
+    circuit.hold((CLOSED[0], fail_counter, *CLOSED[2:5], until, *CLOSED[6:]))
     event = Event(kind, "a1", generation=1_700_000_000_000_000)
     answers = {
-        "ask": f"admitted 0 1800000000123   closed {fail_counter} 0 1700000000000000 0 0 0    ",
-        "success": "counted 0 1800000000123   closed 0 0 1700000000000000 0 0 0    ",
-        "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1} 0 1700000000000000 0 0 0    ",
+        "ask": f"admitted 0 1800000000123   closed {fail_counter} 0 1700000000000000 {until} 0 0    ",
+        "success": f"counted 0 1800000000123   closed 0 0 1700000000000000 {until} 0 0    ",
+        "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1} 0 1700000000000000 {until} 0 0    ",
     }
-    assert circuit.run(QUICK, event, 4) == answers[kind]
+    assert circuit.run(quick(), event, 4) == answers[kind]
     circuit.client.close()
 
 
@@ -121,6 +129,6 @@ def test_everything_else_is_left_to_the_machine(redis_server: RedisServer, event
     circuit = Circuit(redis_server)
     circuit.hold(CLOSED)
     for generation in (0, 1_700_000_000_000_000):
-        answer = circuit.run(QUICK, event._replace(generation=generation), 1)
+        answer = circuit.run(quick(), event._replace(generation=generation), 1)
         assert answer == "left to the machine"
     circuit.client.close()

@@ -64,12 +64,19 @@ def test_a_hold_is_as_long_as_the_backend_said(store: Store) -> None:
     assert rejected_for(store) == 5000
 
 
-@pytest.mark.parametrize(("duration", "left"), [(86_400_000, 86_400_000), (FOREVER, FOREVER)])
-def test_so_is_an_opening_by_hand(store: Store, duration: int, left: int) -> None:
+@pytest.mark.parametrize("duration", [86_400_000, FOREVER - 1_800_000_000_001, FOREVER])
+def test_so_is_an_opening_by_hand(store: Store, duration: int) -> None:
     store.apply("open", duration=duration)
     store.clock.advance(-HOUR)
-    assert rejected_for(store) == left
-    assert math.isclose(store.record.open_until, store.clock.ms + left) or left == FOREVER
+    assert rejected_for(store) == duration
+    assert math.isclose(store.record.open_until, store.clock.ms + duration) or duration == FOREVER
+
+
+def test_what_was_open_for_no_time_is_due(store: Store) -> None:
+    store.apply("open", duration=0)
+    store.clock.advance(-HOUR)
+    assert store.apply("read").after.open_until == store.clock.ms
+    assert store.ask().after.state == "half-open"
 
 
 def test_a_dead_probes_place_is_free_after_one_lease(store: Store) -> None:

@@ -104,6 +104,27 @@ class TestClosing:
 
         colour.run(story())
 
+    @pytest.mark.parametrize("equal", [True, False])
+    def test_also_when_it_says_what_it_is_equal_to(self, colour: Any, equal: bool) -> None:
+        """As arrays and columns do: they are never compared."""
+
+        class Strange(Chunks):
+            def __eq__(self, other: object) -> Any:
+                return equal
+
+            __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__
+            __hash__ = None
+
+        found = Strange(1, 2)
+
+        async def story() -> None:
+            stream = Case().breaker.stream(colour.returning(found))
+            await colour.next(stream)
+            await colour.close(stream)
+            assert found.ended == ["iterator", "stream"]
+
+        colour.run(story())
+
     def test_also_when_it_can_not_be_iterated_after_all(self, colour: Any) -> None:
         closed: list[bool] = []
 

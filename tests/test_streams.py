@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import threading
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -663,9 +664,11 @@ class TestLeases:
 
         colour.run(story())
 
-    def test_at_most_once_in_a_third_of_a_lease(self, colour: Any) -> None:
+    @pytest.mark.parametrize(("lease", "third"), [(30, 10), (32, 11)])
+    def test_at_most_once_in_a_third_of_a_lease(self, colour: Any, lease: float, third: float) -> None:
+        """A chunk comes each second."""
         renewals: list[float] = []
-        case = Case(probe_timeout=30)
+        case = Case(probe_timeout=lease)
         storage = case.breaker._state_storage
         apply = storage.apply
 
@@ -686,7 +689,7 @@ class TestLeases:
             await colour.close(stream)
 
         colour.run(story())
-        assert renewals == [100.0 + 10 * n for n in range(1, 10)]
+        assert renewals == [100.0 + third * n for n in range(1, 10)]
 
     def test_end_when_nothing_comes(self, colour: Any) -> None:
         case = Case(probe_timeout=30)
@@ -713,6 +716,7 @@ class TestLeases:
             for _ in range(5):
                 await colour.next(stream)
                 case.clock.now += 100
+            assert stream._course.watches is False
             await colour.close(stream)
 
         colour.run(story())
@@ -749,6 +753,29 @@ class TestEndings:
 
         colour.run(story())
         assert (asked, case.counted) == ([2], SUCCESS)
+
+    def test_chunks_are_never_compared(self, colour: Any) -> None:
+        """Nor asked whether they are true, as arrays are not."""
+
+        class Chunk:
+            def __eq__(self, other: object) -> bool:
+                raise ConsumersError
+
+            __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__
+            __hash__ = None
+
+            def __bool__(self) -> bool:
+                raise ConsumersError
+
+        case, chunk = Case(), Chunk()
+
+        async def story() -> None:
+            stream = case.breaker.stream(colour.function(Source(chunk)), complete=lambda last: last is chunk)
+            assert await colour.next(stream) is chunk
+            assert await colour.next(stream) == ENDED
+
+        colour.run(story())
+        assert case.counted == SUCCESS
 
     def test_an_empty_stream_is_cut_off(self, colour: Any) -> None:
         case = Case()
@@ -879,6 +906,22 @@ class TestTimeouts:
         asyncio.run(story())
         assert case.counted == SUCCESS
 
+    def test_each_wait_is_as_long_as_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        waits: list[float | None] = []
+        timeout = asyncio.timeout
+        monkeypatch.setattr(asyncio, "timeout", lambda limit: (waits.append(limit), timeout(limit))[1])
+
+        async def story(**limits: float) -> list[float | None]:
+            waits.clear()
+            async for _ in Case().breaker.stream(Source(1).asynchronous, **limits):
+                pass
+            return [*waits]
+
+        call, first, end = asyncio.run(story(first_chunk_timeout=1000))
+        assert 900 < first <= call <= 1000
+        assert end is None
+        assert asyncio.run(story(chunk_timeout=1000)) == [None, None, 1000]
+
     def test_a_time_out_of_the_clients_own_passes(self) -> None:
         case, error = Case(), TimeoutError("the client's")
 
@@ -973,11 +1016,45 @@ class TestTheWatchdog:
         for other in (watch, *patient):
             other.leave()
 
+    def test_the_time_is_from_now(self) -> None:
+        watch, _ = self.watch()
+        before = time.monotonic()
+        watch.begin(1000)
+        assert before + 1000 <= watch.until <= time.monotonic() + 1000
+        watch.leave()
+
+    def test_sleeps_until_then(self) -> None:
+        watch, _ = self.watch()
+        slept: list[float] = []
+        sleeps = threading.Event()
+
+        class Noting(threading.Condition):
+            def wait(self, timeout: float | None = None) -> bool:
+                slept.append(timeout or 0)
+                sleeps.set()
+                return super().wait(timeout)
+
+        watch._dog._changed = Noting(threading.RLock())
+        watch.begin(1000)
+        assert sleeps.wait(30)
+        assert 900 < slept[0] <= 1000
+        watch.leave()
+
+    def test_goes_on_when_it_has_cut(self) -> None:
+        watch, cut = self.watch()
+        for _ in range(2):
+            cut.clear()
+            watch.begin(0.02)
+            assert cut.wait(30)
+            assert watch.end()
+        watch.leave()
+
     def test_its_thread_ends_with_the_last_watch(self) -> None:
         watch, _ = self.watch()
         watch.begin(1000)
         thread = watch._dog._thread
         assert thread.is_alive()
+        assert thread.daemon
         watch.leave()
         thread.join(30)
         assert not thread.is_alive()
@@ -1010,13 +1087,26 @@ class TestPredicates:
         assert anthropic_complete(shape({"type": "message_stop"}))
         assert not anthropic_complete(shape({"type": "message_delta"}))
         assert anthropic_error(shape({"type": "error", "error": {"type": "overloaded_error"}}))
-        assert not anthropic_error(shape({"type": "ping"}))
+        for kind in ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "ping", "x"):
+            assert not anthropic_complete(shape({"type": kind}))
+            assert not anthropic_error(shape({"type": kind}))
 
     def test_lines(self) -> None:
         assert openai_complete("data: [DONE]\n\n")
         assert openai_complete(b'data: {"choices": [{"finish_reason": null}]}\n\ndata: [DONE]\n\n')
         assert not openai_complete(b'data: [DONE]\n\ndata: {"choices": [{"finish_reason": null}]}\n\n')
         assert openai_error('data: {"error": {}}\ndata: {"error": {"message": "m"}}\ndata: [DONE]')
+
+    def test_the_last_event_of_some_lines_is_what_counts(self) -> None:
+        assert anthropic_complete('data: {"type": "ping"}\n\ndata: {"type": "message_stop"}\n\n')
+        assert not anthropic_complete('data: {"type": "message_stop"}\n\ndata: {"type": "ping"}\n\n')
+
+    @pytest.mark.parametrize("field", ["", "comment", "event", "id", "retry", "dat", "data2"])
+    def test_other_fields_than_data_say_nothing(self, field: str) -> None:
+        assert not anthropic_complete(f'{field}: {{"type": "message_stop"}}')
+        assert not anthropic_error(f'{field}: {{"type": "error"}}')
+        assert not openai_complete(f"{field}: [DONE]")
+        assert not openai_error(f'{field}: {{"type": "error"}}')
 
     @pytest.mark.parametrize(
         "chunk", [None, 5, "", b"", "data:", "data: {", "data: 5", b"\xff", object(), {}, [], "[" * 9999]

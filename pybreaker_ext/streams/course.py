@@ -67,6 +67,8 @@ class Course:
     )
 
     permit: Permit
+    #: When it was first asked for a chunk, if somebody looks at the clock.
+    _began: float
 
     def __init__(
         self,
@@ -93,7 +95,6 @@ class Course:
         self.watch: Watch | None = None
         #: Whether its outcome is reported.
         self._settled = False
-        self._began = 0.0
         self._renew_at = math.inf
         #: Whether a chunk has come.
         self._flows = False

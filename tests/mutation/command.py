@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import servers
 
-from mutation import forks, survivors
+from mutation import forks, survivors, warm
 from mutation.forks import Fate
 from mutation.targets import TARGETS, Target
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: A mutant's tests may take so many times as long as those of the package as it is, and so many seconds more.
 FACTOR: Final = 4
-MORE: Final = 30.0
+MORE: Final = 15.0
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -50,11 +50,13 @@ def tried(target: Target, mutants: list[Mutant], server: servers.RedisServer) ->
         raise SystemExit(f"{target.name}: the tests don't pass without a mutant: pytest {' '.join(target.tests)}")
     patience = FACTOR * (time.monotonic() - began) + MORE
     fates: dict[str, Fate] = {}
-    for number, mutant in enumerate(mutants, 1):
-        found = fates[mutant.name] = forks.fate(mutant, target.tests, server, patience)
+    every = warm.fates(mutants, target.tests, server, patience)
+    for number, (mutant, told) in enumerate(zip(mutants, every, strict=True), 1):
+        found = told or forks.fate(mutant, target.tests, server, patience)
+        fates[mutant.name] = found
         _progress(target, number, len(mutants), began)
-        if found is Fate.SURVIVED:
-            sys.stderr.write(f"{_begin()}{mutant.file}:{mutant.line} survived: {mutant.was} -> {mutant.is_now}\n")
+        if found is not Fate.KILLED:
+            sys.stderr.write(f"{_begin()}{found.value}, line {mutant.line}: {mutant.name}\n")
     return fates
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import difflib
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import cosmic_ray.plugins
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+_DEFINITION: Final = re.compile(r"(?P<indent> *)(?:local function|async def|def|class) (?P<name>\w+)")
 
 
 class Mutant(NamedTuple):
@@ -19,16 +23,21 @@ class Mutant(NamedTuple):
 
     #: Its file, from the package's directory.
     file: str
+    #: The function that it is in, or nothing.
+    function: str
     #: The lines that differ, as they were and as they are now; without their indentation.
     was: str
     is_now: str
     line: int
     source: str
+    #: Which one it is of those in this function that would have the same name.
+    number: int = 1
 
     @property
     def name(self) -> str:
-        """What it is called whatever stands above it in its file."""
-        return f"{self.file}: {self.was} -> {self.is_now}"
+        """What it is called whatever stands above it in its file. No two have one name."""
+        place = f"{self.file} {self.function}".rstrip()
+        return f"{place}: {self.was} -> {self.is_now}" + (f" ({self.number})" if self.number > 1 else "")
 
 
 def mutant(file: str, original: str, mutated: str) -> Mutant:
@@ -36,8 +45,26 @@ def mutant(file: str, original: str, mutated: str) -> Mutant:
     was, is_now = original.splitlines(), mutated.splitlines()
     for what, i, j, k, m in difflib.SequenceMatcher(None, was, is_now, autojunk=False).get_opcodes():
         if what != "equal":
-            return Mutant(file, _joined(was[i:j]), _joined(is_now[k:m]), i + 1, mutated)
+            return Mutant(file, _function(was[: i + 1]), _joined(was[i:j]), _joined(is_now[k:m]), i + 1, mutated)
     raise ValueError("nothing differs")
+
+
+def numbered(mutants: Iterable[Mutant]) -> Iterator[Mutant]:
+    """Give those of one name numbers."""
+    names: Counter[str] = Counter()
+    for one in mutants:
+        names[one.name] += 1
+        yield one._replace(number=names[one.name])
+
+
+def _function(lines: list[str]) -> str:
+    """Return the name of the function whose last line is the last of these, in Python or Lua."""
+    depth = len(lines[-1]) - len(lines[-1].lstrip())
+    for line in reversed(lines):
+        found = _DEFINITION.match(line)
+        if found and len(found["indent"]) <= depth:
+            return found["name"]
+    return ""
 
 
 def _joined(lines: list[str]) -> str:
@@ -45,7 +72,7 @@ def _joined(lines: list[str]) -> str:
 
 
 def python_mutants(file: str, source: str) -> Iterator[Mutant]:
-    """Yield a file's mutants, each meaning once; annotations mean nothing."""
+    """Yield a file's mutants, each meaning once; what only type checkers read means nothing."""
     seen = {_meaning(source)}
     tree = get_ast(source)
     for name in cosmic_ray.plugins.operator_names():
@@ -64,24 +91,32 @@ def python_mutants(file: str, source: str) -> Iterator[Mutant]:
 
 def _meaning(source: str) -> str | None:
     try:
-        return ast.dump(_WithoutAnnotations().visit(ast.parse(source)))
+        return ast.dump(_WithoutTypes().visit(ast.parse(source)))
     except SyntaxError:
         return None
 
 
-class _WithoutAnnotations(ast.NodeTransformer):
+class _WithoutTypes(ast.NodeTransformer):
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         node.annotation = ast.Constant(0)
         return self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
         node.returns = None
-        return self.generic_visit(node)
+        return None if _is_overload(node) else self.generic_visit(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         node.returns = None
         return self.generic_visit(node)
 
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
+
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None
         return node
+
+
+def _is_overload(node: ast.FunctionDef) -> bool:
+    """Without its decorator it is one still: its body is three dots, and the next function has its name."""
+    return [ast.unparse(line) for line in node.body] == ["..."]

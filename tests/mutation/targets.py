@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mutation.forks import PACKAGE
 from mutation.lua_mutants import lua_mutants
-from mutation.mutants import python_mutants
+from mutation.mutants import numbered, python_mutants
 
 if TYPE_CHECKING:
     from mutation.mutants import Mutant
@@ -29,30 +29,48 @@ class Target(NamedTuple):
         for path in sorted(path for pattern in self.files for path in PACKAGE.glob(pattern)):
             make = lua_mutants if path.suffix == ".lua" else python_mutants
             found += make(str(path.relative_to(PACKAGE)), path.read_text("utf-8"))
-        return found
+        return list(numbered(found))
 
 
 TARGETS: Final = (
     Target(
+        "outcome",
+        ("outcome.py",),
+        ("tests/test_breaker.py", "tests/test_http_errors.py::TestHolds", "tests/test_holds.py"),
+        0.95,
+    ),
+    Target(
         "machine",
         ("machine.py",),
         (
-            *("tests/test_contract.py", "tests/test_machines.py", "-k"),
-            "(test_contract and memory and not asyncio) or (test_machines and not on_fakeredis)",
+            *("tests/test_contract.py", "tests/test_set_back_clocks.py", "tests/test_machines.py", "-k"),
+            "((test_contract or set_back) and (memory or sqlite) and not asyncio) or (test_machines and not fakeredis)",
         ),
         0.95,
     ),
-    Target("outcome", ("outcome.py",), ("tests/test_breaker.py", "tests/test_holds.py"), 0.95),
     Target(
         "lua",
-        ("storage/machine.lua",),
+        ("storage/quick.lua", "storage/machine.lua"),
         (
-            "tests/test_machines.py",
-            "tests/test_contract.py",
-            "-k",
-            "on_redis or (test_contract and redis and not asyncio)",
+            *("tests/test_contract.py", "tests/test_set_back_clocks.py", "tests/test_quick_script.py"),
+            *("tests/test_machines.py", "-k"),
+            "((test_contract or set_back) and redis and not (fakeredis or decoded or asyncio)) or quick or on_redis",
         ),
         1.0,
     ),
-    Target("streams", ("streams/*.py", "streaming.py"), ("tests/test_streams.py",), 0.95),
+    Target(
+        "streams",
+        ("streaming.py", "streams/[!cp]*.py", "streams/course.py"),
+        (
+            *("tests/test_streams.py", "tests/test_stream_edges.py", "tests/test_stream_generators.py"),
+            "tests/test_breaker.py::TestGenerators",
+        ),
+        0.95,
+    ),
+    Target(
+        "connections",
+        ("streams/connection.py", "streams/patience.py"),
+        ("tests/test_stream_edges.py", "tests/test_stream_clients.py", "tests/test_streams.py"),
+        0.95,
+    ),
 )
