@@ -81,7 +81,7 @@ class FallbackChain(Generic[P, R]):
 
         Raises:
             AllTargetsFailedError: No target has answered.
-            TypeError: A function makes a generator, or has returned what must be awaited.
+            TypeError: A function makes a generator.
             Exception: A target's own error that says nothing against the target, with a note of what
                 was tried before.
         """
