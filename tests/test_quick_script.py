@@ -114,12 +114,12 @@ def test_a_closed_circuit_that_stays_closed_needs_no_machine(
     circuit = Circuit(redis_server)
     circuit.hold((CLOSED[0], fail_counter, *CLOSED[2:5], until, *CLOSED[6:8], reason, *CLOSED[9:]))
     event = Event(kind, "a1", generation=1_700_000_000_000_000)
-    answers = {
-        "ask": f"admitted 0 1800000000123   closed {fail_counter} 0 1700000000000000 {until} 0 0 {reason}   ",
-        "success": f"counted 0 1800000000123   closed 0 0 1700000000000000 {until} 0 0 {reason}   ",
-        "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1} 0 1700000000000000 {until} 0 0 {reason}   ",
+    begins = {
+        "ask": f"admitted 0 1800000000123   closed {fail_counter}",
+        "success": "counted 0 1800000000123   closed 0",
+        "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1}",
     }
-    assert circuit.run(quick(), event, 4) == answers[kind]
+    assert circuit.run(quick(), event, 4) == f"{begins[kind]} 0 1700000000000000 {until} 0 0 {reason}   "
     circuit.client.close()
 
 
