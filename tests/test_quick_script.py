@@ -119,7 +119,10 @@ def test_a_closed_circuit_that_stays_closed_needs_no_machine(
         "success": "counted 0 1800000000123   closed 0",
         "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1}",
     }
+    before = circuit.client.info("persistence")["rdb_changes_since_last_save"]
     assert circuit.run(quick(), event, 4) == f"{begins[kind]} 0 1700000000000000 {until} 0 0 {reason}   "
+    written = circuit.client.info("persistence")["rdb_changes_since_last_save"] - before
+    assert written == (not begins[kind].endswith(f" {fail_counter}")), "only what has changed"
     circuit.client.close()
 
 
