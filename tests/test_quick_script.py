@@ -104,22 +104,25 @@ def test_the_quick_way_takes_no_value_that_the_machine_would_not(redis_server: R
     circuit.client.close()
 
 
-@pytest.mark.parametrize("until", ["0", str(FOREVER)])
+@pytest.mark.parametrize(("until", "reason"), [("0", ""), (str(FOREVER), "manual")])
 @pytest.mark.parametrize("fail_counter", ["0", "2"])
 @pytest.mark.parametrize("kind", ["ask", "success", "failure"])
 def test_a_closed_circuit_that_stays_closed_needs_no_machine(
-    redis_server: RedisServer, kind: str, fail_counter: str, until: str
+    redis_server: RedisServer, kind: str, fail_counter: str, until: str, reason: str
 ) -> None:
     """Also one that was open until it was closed by hand."""
     circuit = Circuit(redis_server)
-    circuit.hold((CLOSED[0], fail_counter, *CLOSED[2:5], until, *CLOSED[6:]))
+    circuit.hold((CLOSED[0], fail_counter, *CLOSED[2:5], until, *CLOSED[6:8], reason, *CLOSED[9:]))
     event = Event(kind, "a1", generation=1_700_000_000_000_000)
-    answers = {
-        "ask": f"admitted 0 1800000000123   closed {fail_counter} 0 1700000000000000 {until} 0 0    ",
-        "success": f"counted 0 1800000000123   closed 0 0 1700000000000000 {until} 0 0    ",
-        "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1} 0 1700000000000000 {until} 0 0    ",
+    begins = {
+        "ask": f"admitted 0 1800000000123   closed {fail_counter}",
+        "success": "counted 0 1800000000123   closed 0",
+        "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1}",
     }
-    assert circuit.run(quick(), event, 4) == answers[kind]
+    before = circuit.client.info("persistence")["rdb_changes_since_last_save"]
+    assert circuit.run(quick(), event, 4) == f"{begins[kind]} 0 1700000000000000 {until} 0 0 {reason}   "
+    written = circuit.client.info("persistence")["rdb_changes_since_last_save"] - before
+    assert written == (not begins[kind].endswith(f" {fail_counter}")), "only what has changed"
     circuit.client.close()
 
 
