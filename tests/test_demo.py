@@ -607,4 +607,7 @@ def test_the_timeline_of_plain_breakers_counts_their_states():
     timeline.row(0.5, 10, tally)
     tally.add(Tally(standing={1: "open"}))
     timeline.row(1.5, 12, tally)
-    assert re.findall(r"(?:healthy|sick) +(.*?)  +", out.getvalue()) == ["2 closed", "1 open, 1 closed"]
+    tally.add(Tally(standing={2: "half-open"}))
+    timeline.row(1.9, 12, tally)
+    told = re.findall(r"(?:healthy|sick) +(.*?)  +", out.getvalue())
+    assert told == ["2 closed", "1 open, 1 closed", "1 open 1 half 1 closed"]

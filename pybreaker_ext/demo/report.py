@@ -172,7 +172,8 @@ class Timeline:
         """Return in which state how many workers are."""
         counts = Counter(tally.standing.values())
         self._state = next((state for state in (OPEN, HALF_OPEN) if counts[state]), CLOSED)
-        return ", ".join(f"{counts[state]} {state}" for state in (OPEN, HALF_OPEN, CLOSED) if counts[state])
+        text = ", ".join(f"{counts[state]} {state}" for state in (OPEN, HALF_OPEN, CLOSED) if counts[state])
+        return text if len(text) <= LONGEST_PATH else text.replace(HALF_OPEN, "half").replace(",", "")
 
     def _path(self, tally: Tally) -> str:
         """Return the states that the circuit went through since the last line, the present one last."""
