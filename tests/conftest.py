@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -13,6 +14,10 @@ import stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Nothing here is timed: the machine may be busy.
+hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 #: Also where only the source is there, and the package isn't installed.
 pytest_plugins = ("pybreaker_ext.testing.pytest_plugin",)

@@ -382,6 +382,7 @@ def test_reading_changes_nothing(redis_server: servers.RedisServer, capsys: Any)
         registry.get("due").open(0)
         client.set("plain:pybreaker:state", "open")
         before = {key: client.dump(key) for key in client.scan_iter()}
+        client.config_resetstat()
         for command in ("list", "show *", "watch --count 2 --interval 0.2", "history due", "check *"):
             cli.main([*command.split(), "--url", redis_server.url])
         assert {key: client.dump(key) for key in client.scan_iter()} == before

@@ -316,14 +316,14 @@ def compare(client: Any, policy: Policy, steps: list[Step]) -> None:
 
 
 @given(POLICIES, st.lists(STEPS, min_size=1, max_size=60))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_machines_say_the_same_on_redis(redis_server: RedisServer, policy: Policy, steps: list[Step]) -> None:
     with redis_server.client() as client:
         compare(client, policy, steps)
 
 
 @given(POLICIES, st.lists(STEPS, min_size=1, max_size=40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_both_machines_say_the_same_on_fakeredis(policy: Policy, steps: list[Step]) -> None:
     with fakeredis.FakeRedis() as client:
         compare(client, policy, steps)
@@ -332,7 +332,7 @@ def test_both_machines_say_the_same_on_fakeredis(policy: Policy, steps: list[Ste
 @pytest.mark.timeout(900)
 @pytest.mark.slow
 @given(POLICIES, st.lists(STEPS, min_size=1, max_size=200))
-@settings(max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_machines_say_the_same_at_length(redis_server: RedisServer, policy: Policy, steps: list[Step]) -> None:
     with redis_server.client() as client:
         compare(client, policy, steps)
@@ -342,7 +342,7 @@ OWN_STEPS = STEPS.filter(lambda step: not step.what.startswith(("foreign", "lose
 
 
 @given(POLICIES, st.lists(OWN_STEPS, min_size=1, max_size=80))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_the_machine_keeps_its_promises(policy: Policy, steps: list[Step]) -> None:
     """Never more live leases than places, no admission while open, nothing from old generations."""
     record: Record | None = None
@@ -379,7 +379,7 @@ def test_the_machine_keeps_its_promises(policy: Policy, steps: list[Step]) -> No
 
 
 @given(POLICIES, st.lists(STEPS.filter(lambda step: "foreign" not in step.what), max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_healthy_backend_and_traffic_lead_to_closed(policy: Policy, steps: list[Step]) -> None:
     """From any state that isn't "open until closed by hand"."""
     policy = policy._replace(reset_timeout=min(policy.reset_timeout, 60_000), maximum=min(policy.maximum, 600_000))

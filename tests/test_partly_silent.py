@@ -147,6 +147,14 @@ def a_second_later(breaker: CircuitBreaker) -> None:
     outage_of(breaker)._next_try = 0.0
 
 
+def lost_by_a_call(breaker: CircuitBreaker, caller: Caller, lost: Waits) -> float:
+    """Return the seconds that a call has waited in vain which tries the store."""
+    a_second_later(breaker)
+    lost.clear()
+    assert caller.call(breaker) == 0
+    return total(lost)
+
+
 def of_the_cluster(cluster: servers.Cluster, which: str) -> list[servers.RedisServer]:
     own, replica = cluster.holders_of(KEY)
     primaries = [node for node in cluster.nodes[:3] if node is not own]
@@ -173,11 +181,9 @@ class TestOwnPrimarySilent:
             if before:
                 caller.call(breaker)
             with silent(*of_the_cluster(cluster, which)):
-                for _ in range(2):
-                    a_second_later(breaker)
-                    lost.clear()
-                    assert caller.call(breaker) == 0
-                    assert 0 < total(lost) <= SHORT + 1e-6
+                waited = [lost_by_a_call(breaker, caller, lost) for _ in range(2)]
+            assert 0 < sum(waited)
+            assert max(waited) <= SHORT + 1e-6
 
 
 @pytest.mark.parametrize("which", ["one primary", "all other primaries", "all but own primary"])
@@ -283,11 +289,10 @@ def test_a_silent_primary_and_silent_sentinels_together_cost_one_timeout(
         if before:
             caller.call(breaker)
         with silent(*of_the_sentinels(sentinels, which)):
-            for _ in range(2):
-                a_second_later(breaker)
-                lost.clear()
-                assert caller.call(breaker) == 0
-                assert 0 < total(lost) <= SHORT + 1e-6
+            waited = [lost_by_a_call(breaker, caller, lost) for _ in range(2)]
+        # A machine that is late may have used an attempt up before it waits.
+        assert 0 < sum(waited)
+        assert max(waited) <= SHORT + 1e-6
 
 
 @pytest.mark.parametrize("which", ["a sentinel", "two sentinels"])

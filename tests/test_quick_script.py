@@ -84,7 +84,7 @@ def compare(circuit: Circuit, stored: tuple[str | None, ...], event: Event, fail
 
 
 @given(STORED, EVENTS, LIMITS, st.sampled_from([None, 60]))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_quick_way_says_and_writes_what_the_machine_does(
     redis_server: RedisServer, stored: tuple[str | None, ...], event: Event, fail_max: int, key_ttl: float | None
 ) -> None:

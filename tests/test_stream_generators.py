@@ -153,7 +153,7 @@ class TestTheSame:
     @pytest.mark.parametrize("colour", COLOURS, ids=lambda colour: colour.name)
     @pytest.mark.parametrize("way", ["decorated", "stream", "stream of what is returned"])
     def test_is_shown(self, colour: Any, way: str) -> None:
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=150)
         @given(scripts, st.lists(actions, max_size=8))
         def compare(script: Script, driver: list[Any]) -> None:
             assert shown(script, driver, guarded=True) == shown(script, driver, guarded=False)
