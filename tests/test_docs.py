@@ -302,6 +302,7 @@ def test_ci_runs_what_developers_are_told_to_run() -> None:
         "python -m pytest -m slow",
         "python tests/linearizability --minutes 10",
         'pip install -e ".[dev,fuzz]" && python tests/fuzz --seconds 60',
+        'pip install -e ".[dev,mutation]" && python tests/mutation machine outcome lua',
         'pip install -e ".[dev,clients]" && python -m pytest -W ignore tests/test_http_clients.py',
         "python tests/benchmarks/registry.py",
         "python tests/benchmarks/structlog_listener.py",
