@@ -116,7 +116,16 @@ def is_tripped(breaker: CircuitBreaker) -> bool:
 
 
 def _wait(breaker: CircuitBreaker, carrier: object, hold: float) -> float:
-    return max(http.retry_after(carrier) or 0.0, hold, open_for(breaker))
+    return max(http.retry_after(carrier) or 0.0, hold, open_for(breaker), _chain_asks(carrier))
+
+
+def _chain_asks(carrier: object) -> float:
+    """Return the seconds after which a chain further in may be called again; 0 if it was none that has failed."""
+    if not issubclass(type(carrier), ExceptionGroup):
+        return 0.0
+    # Never by what it says of itself: whose class won't be asked stays its caller's.
+    asked = object.__getattribute__(carrier, "__dict__").get("retry_after")
+    return asked if isinstance(asked, float) and asked > 0 else 0.0
 
 
 def _matches(matcher: Any, error: Exception) -> bool:

@@ -225,6 +225,38 @@ class TestWhenNobodyAnswers:
         assert isinstance(error, AllTargetsFailedError)
         assert error.retry_after == 7
 
+    @pytest.mark.parametrize("seconds", [20, math.inf])
+    def test_when_a_chain_further_in_may_be_called_again(self, time: Time, colour: Any, seconds: float) -> None:
+        inner = Chain(colour, time, "one", "two")
+        for breaker, wait in zip(inner.breakers, (math.inf, seconds), strict=True):
+            breaker.open(wait)
+        outer: Any = FallbackChain([Target("inner", breaker_on(time), inner.chain.call)], clock=time)
+        with pytest.raises(AllTargetsFailedError) as caught:
+            colour.run(outer.call)
+        assert caught.value.retry_after == seconds
+
+    @pytest.mark.parametrize(("seconds", "max_elapsed"), [(20, 19.9), (math.inf, math.inf)])
+    def test_retries_around_a_chain_wait_for_it(
+        self, time: Time, colour: Any, seconds: float, max_elapsed: float
+    ) -> None:
+        """Or give up at once, when that is too late."""
+        inner = Chain(colour, time, "one")
+        inner.breakers[0].open(seconds)
+        policy = RetryPolicy(**{"jitter": 0.0, **time.settings, "max_elapsed": max_elapsed})
+        with pytest.raises(AllTargetsFailedError):
+            colour.run(policy.call, breaker_on(time), inner.chain.call)
+        assert time.slept == []
+
+    def test_a_group_that_will_not_be_asked(self, time: Time, colour: Any) -> None:
+        class Shy(ExceptionGroup[Exception]):
+            @property
+            def retry_after(self) -> float:
+                raise ValueError
+
+        error = Chain(colour, time, Shy("shy", [DOWN])).error()
+        assert isinstance(error, AllTargetsFailedError)
+        assert (error.retry_after, type(error.exceptions[0])) == (0, Shy)
+
     def test_at_once_when_a_circuit_is_closed(self, time: Time, colour: Any) -> None:
         chain = Chain(colour, time, DOWN, "two")
         chain.breakers[1].open()

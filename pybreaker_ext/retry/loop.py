@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pybreaker
@@ -132,7 +133,7 @@ class Attempts:
             yield "the circuit is open"
         if self._count == policy.max_attempts:
             yield "no more are allowed"
-        if self._elapsed + wait > policy.max_elapsed:
+        if wait == math.inf or self._elapsed + wait > policy.max_elapsed:
             yield f"the next one would begin after more than {policy.max_elapsed:g} s"
         if policy.budget is not None and not policy.budget.take():
             yield "the budget for retries is spent"
