@@ -233,6 +233,12 @@ class TestCounts:
             breaker.call(fail)
         assert breaker.retry_after == 0.5
 
+    def test_only_a_hold_has_a_duration(self) -> None:
+        """So that who stands around the call waits for none."""
+        judge = CircuitBreaker(failure_result=bool)._judge
+        ends = [judge.result(0), judge.result(1), judge.error(ConnectionError(), lambda _: True)]
+        assert [(end.kind, end.duration) for end in ends] == [("success", 0), ("failure", 0), ("failure", 0)]
+
     @pytest.mark.parametrize("rule", ["failure_result", "hold_result", None])
     def test_results_are_looked_at_when_a_rule_judges_them(self, rule: str | None) -> None:
         rules: dict[str, Any] = {"failure_result": None, "hold_result": None} | ({rule: bool} if rule else {})
