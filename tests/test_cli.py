@@ -224,6 +224,11 @@ def test_json_is_for_scripts(run: Any, registry: CircuitBreakerRegistry) -> None
     assert (code, json.loads(out)["status"], json.loads(out)["code"]) == (2, "CRITICAL", 2)
 
 
+@pytest.mark.parametrize(("name", "shown"), [("", ""), ("  ", "'  '"), (" \u3000", "' \\u3000'"), (" a", " a")])
+def test_blanks_alone_are_put_between_quotes(name: str, shown: str) -> None:
+    assert words.printable(name) == shown
+
+
 def test_names_can_do_a_terminal_no_harm(run: Any, registry: CircuitBreakerRegistry, capsys: Any) -> None:
     registry.get(EVIL).open()
     shown = words.printable(EVIL)

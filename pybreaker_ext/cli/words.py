@@ -18,11 +18,13 @@ def printable(text: str) -> str:
     r"""Return a text from a store without anything that a terminal would obey.
 
     Control characters become what Python calls them, and so do characters that turn the direction of
-    writing, or that nobody can see.
+    writing, or that nobody can see. Blanks alone are put between quotes.
 
     >>> printable("a\x1b[31m\u202e")
     'a\\x1b[31m\\u202e'
     """
+    if text.isspace():
+        return ascii(text)
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
