@@ -130,7 +130,7 @@ class Course:
     def watches(self) -> bool:
         """Whether chunks must be looked at, and not only passed on."""
         rules = self.rules
-        return self.permit.token != "" or rules.timed or rules.complete is not None or rules.failure_chunk is not None
+        return bool(self.permit.token) or rules.timed or rules.complete is not None or rules.failure_chunk is not None
 
     def news(self, chunk: Any) -> Outcome | None:
         """Note a chunk; return a failure that it tells of, or `RENEWAL` when a third of a lease is over."""
@@ -192,7 +192,7 @@ class Course:
         if self._verdict is not None:
             known, kind = self._verdict
             self._verdict = None  # or the error's frames and this would keep each other
-            if error is known or (kind == "neutral" and known in _contexts(error)):
+            if any(each is known for each in _chain(error)):
                 return Outcome(kind, error)
         return self.breaker._judge.error(error, self.breaker.is_system_error)
 
@@ -224,10 +224,9 @@ class Course:
             return True
 
 
-def _contexts(error: BaseException) -> list[BaseException]:
-    """Return the errors while which others were raised that led to this one."""
-    found: list[BaseException] = []
-    while error.__context__ is not None and error.__context__ not in found:
-        error = error.__context__
-        found.append(error)
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error, and those while which others were raised that led to it."""
+    found = [error]
+    while (cause := found[-1].__context__) is not None and not any(each is cause for each in found):
+        found.append(cause)
     return found

@@ -124,7 +124,7 @@ def _is_asynchronous(found: Any) -> bool:
 
 
 def _not_a_stream(who: str, found: Any, how: str) -> NoStreamError:
-    hint = "; was `stream=True` forgotten?" if how == "no stream" and _is_whole(found) else ""
+    hint = "; was `stream=True` forgotten?" if _is_whole(found) else ""
     return NoStreamError(f"{who} {type(found).__name__}, which is {how}{hint}")
 
 
