@@ -318,6 +318,34 @@ class TestConsumersThatStop:
         colour.run(story())
         assert case.counted == FAILURE
 
+    def test_an_error_that_equals_the_one_that_was_thrown_in_is_not_that(self, colour: Any) -> None:
+        class EqualsAll(BackendError):
+            def __eq__(self, other: object) -> bool:
+                return True
+
+            __hash__ = BackendError.__hash__
+
+        case = Case()
+
+        def plain() -> Iterator[int]:
+            with contextlib.suppress(ConsumersError):
+                yield 1
+            raise EqualsAll
+
+        async def asynchronous() -> Any:
+            with contextlib.suppress(ConsumersError):
+                yield 1
+            raise EqualsAll
+
+        async def story() -> None:
+            stream = case.breaker(plain if colour.name == "threads" else asynchronous)()
+            await colour.next(stream)
+            with pytest.raises(EqualsAll):
+                await colour.throw(stream, ConsumersError())
+
+        colour.run(story())
+        assert case.counted == FAILURE
+
     def test_an_error_while_closing_is_the_consumers_to_see(self, colour: Any) -> None:
         case = Case()
 
