@@ -48,6 +48,18 @@ class BackendError(Exception):
     pass
 
 
+class EqualToAllError(BackendError):
+    """Equals whatever it is compared with."""
+
+    def __eq__(self, other: object) -> bool:
+        """Say so."""
+        return True
+
+    def __hash__(self) -> int:
+        """Return one for all."""
+        return 0
+
+
 class ConsumersError(Exception):
     pass
 
@@ -319,32 +331,53 @@ class TestConsumersThatStop:
         assert case.counted == FAILURE
 
     def test_an_error_that_equals_the_one_that_was_thrown_in_is_not_that(self, colour: Any) -> None:
-        class EqualsAll(BackendError):
-            def __eq__(self, other: object) -> bool:
-                return True
-
-            __hash__ = BackendError.__hash__
-
         case = Case()
 
         def plain() -> Iterator[int]:
             with contextlib.suppress(ConsumersError):
                 yield 1
-            raise EqualsAll
+            raise EqualToAllError
 
         async def asynchronous() -> Any:
             with contextlib.suppress(ConsumersError):
                 yield 1
-            raise EqualsAll
+            raise EqualToAllError
 
         async def story() -> None:
             stream = case.breaker(plain if colour.name == "threads" else asynchronous)()
             await colour.next(stream)
-            with pytest.raises(EqualsAll):
+            with pytest.raises(EqualToAllError):
                 await colour.throw(stream, ConsumersError())
 
         colour.run(story())
         assert case.counted == FAILURE
+
+    def test_nor_does_one_that_equals_all_hide_it(self, colour: Any) -> None:
+        case = Case()
+
+        @contextlib.contextmanager
+        def wrapping(kind: type[Exception]) -> Iterator[None]:
+            try:
+                yield
+            except Exception as error:
+                raise kind from error
+
+        def plain() -> Iterator[int]:
+            with wrapping(RuntimeError), wrapping(EqualToAllError):
+                yield 1
+
+        async def asynchronous() -> Any:
+            with wrapping(RuntimeError), wrapping(EqualToAllError):
+                yield 1
+
+        async def story() -> None:
+            stream = case.breaker(plain if colour.name == "threads" else asynchronous)()
+            await colour.next(stream)
+            with pytest.raises(RuntimeError):
+                await colour.throw(stream, ConsumersError())
+
+        colour.run(story())
+        assert case.counted == NOTHING
 
     def test_an_error_while_closing_is_the_consumers_to_see(self, colour: Any) -> None:
         case = Case()
