@@ -21,6 +21,7 @@ from test_streams import FAILURE, NOTHING, SUCCESS, BackendError, Case, Consumer
 
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitRedisStorage
 from pybreaker_ext.streams import IncompleteStreamError
+from pybreaker_ext.streams.connection import cutter
 from pybreaker_ext.streams.watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -494,3 +495,28 @@ def test_a_returned_response_is_known_to_the_watchdog_though_another_thing_itera
         assert [watch.until < math.inf for watch in watchdog._watches] == [False]
         assert (next(stream), next(stream, ENDED)) == (2, ENDED)
         assert watchdog._watches == set()
+
+
+class TestConnections:
+    @pytest.mark.parametrize("module", ["", "aiohttp.client", "urllib", "urllib4", "urllib3x", "zlib"])
+    def test_others_that_can_be_shut_down_are_left_alone(self, module: str) -> None:
+        other = type("Response", (), {"shutdown": int, "__module__": module})()
+        assert cutter(other) is None
+
+    def test_one_of_urllib3_before_2_3_has_nothing_to_shut_it_down(self) -> None:
+        assert cutter(type("Response", (), {"__module__": "urllib3.response"})()) is None
+
+    def test_one_of_urllib3_has(self) -> None:
+        response = type("Response", (), {"__module__": "urllib3.response", "shutdown": lambda self: self})()
+        cut = cutter(SimpleNamespace(raw=response))
+        assert cut is not None
+        assert cut() is response  # type: ignore[func-returns-value]
+
+    def test_one_whose_version_of_http_is_no_constant(self) -> None:
+        """It is told by what it says, not by which object says it."""
+        connection = socket.socket()
+        stream = SimpleNamespace(get_extra_info=lambda _: connection)
+        with connection:
+            for version, known in ((b"HTTP/1.1", True), (bytes(bytearray(b"HTTP/2")), False)):
+                extensions = {"network_stream": stream, "http_version": version}
+                assert (cutter(SimpleNamespace(extensions=extensions)) is not None) is known
