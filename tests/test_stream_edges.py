@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import weakref
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +23,7 @@ from test_streams import FAILURE, NOTHING, SUCCESS, BackendError, Case, Consumer
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitRedisStorage
 from pybreaker_ext.streams import IncompleteStreamError
 from pybreaker_ext.streams.connection import cutter
-from pybreaker_ext.streams.watchdog import watchdog
+from pybreaker_ext.streams.watchdog import Watch, Watchdog, watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -520,3 +521,34 @@ class TestConnections:
             for version, known in ((b"HTTP/1.1", True), (bytes(bytearray(b"HTTP/2")), False)):
                 extensions = {"network_stream": stream, "http_version": version}
                 assert (cutter(SimpleNamespace(extensions=extensions)) is not None) is known
+
+
+def test_a_wait_that_has_lasted_just_as_long_as_it_may_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pybreaker_ext.streams.watchdog.time", SimpleNamespace(monotonic=lambda: 100.0))
+    dog, is_cut = Watchdog(), threading.Event()
+    watch = Watch(dog, is_cut.set)
+    watch.begin(0.0)
+    try:
+        assert is_cut.wait(10)
+    finally:
+        watch.leave()
+
+
+@BOTH
+def test_who_has_no_lease_looks_at_no_clock_for_each_chunk(colour: Any) -> None:
+    case, source = Case(closed=True), Source(*range(50))
+    local, looks = case.breaker._local, []
+    clock = local.clock
+
+    def looked_at() -> float:
+        looks.append(1)
+        return clock()
+
+    local.clock = looked_at  # type: ignore[misc]
+    stream = case.breaker.stream(colour.function(source), complete=lambda _: True)
+
+    async def story() -> None:
+        assert len(await colour.all(stream)) == 50
+
+    colour.run(story())
+    assert len(looks) < 20
