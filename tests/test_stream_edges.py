@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from colours import COLOURS, ENDED, Source
-from test_streams import FAILURE, NOTHING, SUCCESS, BackendError, Case, ConsumersError
+from test_streams import FAILURE, NOTHING, SUCCESS, BackendError, Case, ConsumersError, EqualToAllError
 
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitRedisStorage
 from pybreaker_ext.streams import IncompleteStreamError
@@ -221,22 +221,23 @@ class TestConsumersMistakes:
         colour.run(story())
         assert case.counted == NOTHING
 
-    def test_an_error_of_theirs_that_the_source_wraps_twice(self, colour: Any) -> None:
+    @pytest.mark.parametrize("inner", [RuntimeError, EqualToAllError])
+    def test_an_error_of_theirs_that_the_source_wraps_twice(self, colour: Any, inner: type[Exception]) -> None:
         case = Case()
 
         @contextlib.contextmanager
-        def wrapping() -> Iterator[None]:
+        def wrapping(kind: type[Exception]) -> Iterator[None]:
             try:
                 yield
             except Exception as error:
-                raise RuntimeError from error
+                raise kind from error
 
         def plain() -> Iterator[int]:
-            with wrapping(), wrapping():
+            with wrapping(RuntimeError), wrapping(inner):
                 yield 1
 
         async def asynchronous() -> Any:
-            with wrapping(), wrapping():
+            with wrapping(RuntimeError), wrapping(inner):
                 yield 1
 
         async def story() -> None:

@@ -352,33 +352,6 @@ class TestConsumersThatStop:
         colour.run(story())
         assert case.counted == FAILURE
 
-    def test_nor_does_one_that_equals_all_hide_it(self, colour: Any) -> None:
-        case = Case()
-
-        @contextlib.contextmanager
-        def wrapping(kind: type[Exception]) -> Iterator[None]:
-            try:
-                yield
-            except Exception as error:
-                raise kind from error
-
-        def plain() -> Iterator[int]:
-            with wrapping(RuntimeError), wrapping(EqualToAllError):
-                yield 1
-
-        async def asynchronous() -> Any:
-            with wrapping(RuntimeError), wrapping(EqualToAllError):
-                yield 1
-
-        async def story() -> None:
-            stream = case.breaker(plain if colour.name == "threads" else asynchronous)()
-            await colour.next(stream)
-            with pytest.raises(RuntimeError):
-                await colour.throw(stream, ConsumersError())
-
-        colour.run(story())
-        assert case.counted == NOTHING
-
     def test_an_error_while_closing_is_the_consumers_to_see(self, colour: Any) -> None:
         case = Case()
 

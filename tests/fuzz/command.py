@@ -59,7 +59,7 @@ def feed(name: str, seconds: int) -> None:
 def missing() -> str | None:
     """Return what is not installed."""
     try:
-        import atheris  # noqa: F401, PLC0415
+        import atheris  # noqa: F401, PLC0415  whether it is there
     except ImportError:
         return 'atheris is not installed. Run: pip install -e ".[dev,fuzz]"'
     return None

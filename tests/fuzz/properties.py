@@ -349,7 +349,7 @@ def test_chunks_of_a_stream(recipes: list[hostile.Recipe], complete: Any, failur
 
     async def consume_async(got: list[Any]) -> None:
         async for chunk in breaker.stream(function_async, **rules):
-            got.append(chunk)  # noqa: PERF401
+            got.append(chunk)  # noqa: PERF401  what came before the end counts
 
     with _quiet():
         for _ in range(2):
