@@ -5,19 +5,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-import pybreaker
-
 from pybreaker_ext import settings
-from pybreaker_ext.errors import told
 from pybreaker_ext.forks import renew_after_fork
 from pybreaker_ext.machine import CLOSED, Decision, Event
 from pybreaker_ext.notifier import Notifier, state_object
 from pybreaker_ext.snapshot import Snapshot, Transition, in_seconds, snapshot_of, transition_of
-from pybreaker_ext.storage.adapter import adapted
-from pybreaker_ext.storage.classic import ReadableStorage
+from pybreaker_ext.storage.accepted import accepted
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.outage import Outage
-from pybreaker_ext.storage.redis_urls import without_password
 from pybreaker_ext.storage.view import ExactView, LocalView
 from pybreaker_ext.tuning import CircuitTuning
 
@@ -67,7 +62,7 @@ class CircuitControl(CircuitTuning):
         self._backoff = settings.backoff(backoff)
         self._max_staleness = settings.seconds("max_staleness", max_staleness)
         self._policy = self._new_policy()
-        self._store: Storage = _storage(self._state_storage)
+        self._store: Storage = accepted(self._state_storage)
         self._local = _keeper(self._store, self._max_staleness)
         self._heard: Decision | None = None
         self._notifier = Notifier(self._first_look())
@@ -315,27 +310,3 @@ class CircuitControl(CircuitTuning):
 def _keeper(store: Storage, max_staleness: float) -> ExactView | LocalView:
     """Return where a breaker looks before it asks: memory knows exactly what it holds."""
     return store.shown if type(store) is CircuitMemoryStorage else LocalView(max_staleness)
-
-
-def _storage(given: Any) -> Storage:
-    """Return `given` as a storage that has our one verb."""
-    theirs = isinstance(given, pybreaker.CircuitBreakerStorage) or hasattr(type(given), "increment_counter")
-    if isinstance(given, ReadableStorage) or (not theirs and callable(getattr(type(given), "apply", None))):
-        storage: Storage = given
-        return storage
-    if theirs:
-        return adapted(given)
-    what = repr(without_password(given)) if isinstance(given, str) else told(given)
-    message = f"state_storage must be a pybreaker.CircuitBreakerStorage or None, not {what}{_hint(given)}"
-    raise TypeError(message)
-
-
-def _hint(given: Any) -> str:
-    """Return what somebody may have meant by something that is no storage."""
-    if isinstance(given, type):
-        return f"; did you mean {given.__name__}(...)?"
-    if isinstance(given, str):
-        return "; get_circuit_breaker(url, name) makes a breaker by URL"
-    if hasattr(given, "execute_command"):
-        return '; CircuitRedisStorage("closed", client, namespace="...") is one'
-    return ""
