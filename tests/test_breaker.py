@@ -643,7 +643,7 @@ def test_the_repr_names_it_and_does_no_io() -> None:
 
 def test_no_breaker_is_left_behind() -> None:
     """A breaker holds no circle of references that only the garbage collector could undo."""
-    import weakref  # noqa: PLC0415
+    import weakref
 
     breaker = CircuitBreaker()
     breaker.call(int)

@@ -421,14 +421,14 @@ class TestRedisMultiDB:
     """redis-py's own failover client is built on pybreaker's breaker."""
 
     def adapter(self, package: ModuleType) -> Any:
-        from redis.multidb.circuit import PBCircuitBreakerAdapter  # noqa: PLC0415  redis-py 7 and newer
+        from redis.multidb.circuit import PBCircuitBreakerAdapter  # redis-py 7 and newer
 
         adapter = PBCircuitBreakerAdapter(package.CircuitBreaker(reset_timeout=60))
         adapter.database = "database"
         return adapter
 
     def story(self, package: ModuleType) -> list[Any]:
-        from redis.multidb.circuit import State  # noqa: PLC0415
+        from redis.multidb.circuit import State
 
         log: list[Any] = []
         adapter = self.adapter(package)
@@ -450,7 +450,7 @@ class TestRedisMultiDB:
         assert self.story(pybreaker_ext) == self.story(pybreaker)
 
     def test_a_callback_may_set_the_state(self) -> None:
-        from redis.multidb.circuit import State  # noqa: PLC0415
+        from redis.multidb.circuit import State
 
         adapter, log = self.adapter(pybreaker_ext), []
 
@@ -466,9 +466,9 @@ class TestRedisMultiDB:
 
     @pytest.mark.filterwarnings("ignore:.*experimental:UserWarning")
     def test_a_whole_multidb_client_fails_over(self, redis_server: RedisServer) -> None:
-        from redis.multidb.circuit import PBCircuitBreakerAdapter  # noqa: PLC0415
-        from redis.multidb.client import MultiDBClient  # noqa: PLC0415
-        from redis.multidb.config import DatabaseConfig, MultiDbConfig  # noqa: PLC0415
+        from redis.multidb.circuit import PBCircuitBreakerAdapter
+        from redis.multidb.client import MultiDBClient
+        from redis.multidb.config import DatabaseConfig, MultiDbConfig
 
         def circuit() -> Any:
             return PBCircuitBreakerAdapter(pybreaker_ext.CircuitBreaker(reset_timeout=60))
@@ -720,7 +720,7 @@ class TestDifferences:
         assert failures(pybreaker_ext) == 2
 
     def test_constructing_does_no_io(self) -> None:
-        import servers  # noqa: PLC0415
+        import servers
 
         dead = redis.Redis(port=servers.free_port(), retry=None)
         with pytest.raises(redis.ConnectionError):

@@ -110,7 +110,7 @@ def test_the_same_name_with_other_settings() -> None:
 
 
 def test_an_async_function_on_a_client_for_threads_is_no_mistake(redis_server: servers.RedisServer) -> None:
-    import asyncio  # noqa: PLC0415  only here
+    import asyncio
 
     async def five() -> int:
         return 5

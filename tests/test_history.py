@@ -44,7 +44,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     elif request.param == "sqlite":
         yield lambda **settings: CircuitSQLiteStorage(tmp_path / "circuits.db", "claude", **settings)
     elif request.param == "fakeredis":
-        import fakeredis  # noqa: PLC0415
+        import fakeredis
 
         client: Any = fakeredis.FakeRedis()
         yield lambda **settings: CircuitRedisStorage("closed", client, "claude", **settings)
@@ -208,7 +208,7 @@ def test_by_name(redis_server: servers.RedisServer) -> None:
 
 
 def test_a_fork_has_a_name_of_its_own(redis_server: servers.RedisServer) -> None:
-    from test_forks import in_child  # noqa: PLC0415
+    from test_forks import in_child
 
     with CircuitBreakerRegistry(redis_server.patient_url) as registry:
         breaker = registry.get("claude")
@@ -388,7 +388,7 @@ def test_one_trip_of_eight_workers_is_one_entry_and_each_tells_it_once(redis_ser
             worker.stdin.flush()
         with CircuitBreakerRegistry(redis_server.patient_url) as registry:
             breaker = registry.get("claude")
-            from fleet import until  # noqa: PLC0415
+            from fleet import until
 
             until(lambda: breaker.current_state == "open", pause=0.01)
             outputs = [worker.communicate("\n", timeout=60)[0] for worker in workers]

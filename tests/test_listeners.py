@@ -474,8 +474,8 @@ def test_the_calls_own_error_is_not_in_the_log_behind_the_hooks(caplog: pytest.L
 
 
 def test_a_store_that_is_busy_is_not_away() -> None:
-    from pybreaker_ext.errors import StoreBusyError  # noqa: PLC0415
-    from pybreaker_ext.storage.outage import Outage, StandIn  # noqa: PLC0415
+    from pybreaker_ext.errors import StoreBusyError
+    from pybreaker_ext.storage.outage import Outage, StandIn
 
     told: list[str] = []
 
@@ -577,7 +577,7 @@ class TestWhatHooksAreTold:
         assert seen == [1, 2, 3]
 
     def test_the_store_goes_and_comes_back(self) -> None:
-        from test_outage import FlakyStore  # noqa: PLC0415
+        from test_outage import FlakyStore
 
         class Listener(Log):
             def storage_lost(self, cb: Any, error: BaseException | None) -> None:

@@ -177,7 +177,7 @@ def test_holds(measured: Measured, listener: OpenTelemetryListener) -> None:
 
 
 def test_outages_of_the_store(measured: Measured, listener: OpenTelemetryListener) -> None:
-    from test_outage import FlakyStore  # noqa: PLC0415
+    from test_outage import FlakyStore
 
     store = FlakyStore()
     breaker = CircuitBreaker(name="claude", state_storage=store, listeners=[listener], max_staleness=0.0)

@@ -203,7 +203,7 @@ def test_holds(exposed: Exposed, listener: PrometheusListener) -> None:
 
 
 def test_outages_of_the_store(exposed: Exposed, listener: PrometheusListener) -> None:
-    from test_outage import FlakyStore  # noqa: PLC0415
+    from test_outage import FlakyStore
 
     store = FlakyStore()
     breaker = CircuitBreaker(name="claude", state_storage=store, listeners=[listener], max_staleness=0.0)
@@ -421,7 +421,7 @@ class TestRegistries:
             PrometheusListener(exposed.registry, buckets=[1])
 
     def test_a_registry_is_not_kept(self) -> None:
-        from pybreaker_ext.listeners import prometheus  # noqa: PLC0415
+        from pybreaker_ext.listeners import prometheus
 
         gc.collect()
         before = len(prometheus._shared._metrics)

@@ -475,7 +475,7 @@ def test_legacy_setters_on_a_cluster(redis_cluster: servers.Cluster) -> None:
 
 
 def test_more_threads_than_connections_is_no_outage(redis_server: servers.RedisServer) -> None:
-    import threading  # noqa: PLC0415
+    import threading
 
     with redis_server.client(max_connections=2) as client:
         storage = pybreaker_ext.CircuitRedisStorage("closed", client, "n")

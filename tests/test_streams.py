@@ -1019,7 +1019,7 @@ class TestTheWatchdog:
     """For threads: waits are ended from another one."""
 
     def watch(self) -> tuple[Any, threading.Event]:
-        from pybreaker_ext.streams.watchdog import Watch, Watchdog  # noqa: PLC0415
+        from pybreaker_ext.streams.watchdog import Watch, Watchdog
 
         cut = threading.Event()
         return Watch(Watchdog(), cut.set), cut
@@ -1209,7 +1209,7 @@ class TestStores:
     """Sent by asyncio's own client, and kept in a file."""
 
     def test_a_stream_of_each_end_on_redis_in_asyncio(self, redis_server: Any) -> None:
-        from pybreaker_ext import CircuitRedisStorage  # noqa: PLC0415
+        from pybreaker_ext import CircuitRedisStorage
 
         client = redis_server.client(socket_timeout=10, socket_connect_timeout=10)
         storage = CircuitRedisStorage("closed", client, "streams")

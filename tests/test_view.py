@@ -356,8 +356,8 @@ class TestListeners:
 @both_colours
 def test_a_store_that_was_busy_once_is_asked_again_at_once(call: Outcome, clock: Clock) -> None:
     """What a process decides by itself, although the store is there, is good for one call."""
-    from pybreaker_ext.errors import StoreBusyError  # noqa: PLC0415
-    from pybreaker_ext.storage.outage import Outage, StandIn  # noqa: PLC0415
+    from pybreaker_ext.errors import StoreBusyError
+    from pybreaker_ext.storage.outage import Outage, StandIn
 
     class BusyStore(Store):
         def __init__(self) -> None:

@@ -49,7 +49,7 @@ def positive(text: str) -> int:
 
 def all_cases() -> list[tuple[str, Any]]:
     """Return all cases, each with the part of the results that it fills."""
-    from benchmarks import cases, commands, curves, processes, sizes, streams, threads  # noqa: PLC0415  after the check
+    from benchmarks import cases, commands, curves, processes, sizes, streams, threads  # after the check
 
     return [
         *(("calls", case) for case in cases.CASES),
@@ -63,9 +63,9 @@ def all_cases() -> list[tuple[str, Any]]:
 
 
 def run(chosen: list[tuple[str, Any]], wanted: Effort) -> data.Results:
-    from benchmarks.machine import machine  # noqa: PLC0415
-    from benchmarks.progress import Progress  # noqa: PLC0415
-    from benchmarks.stage import set_stage  # noqa: PLC0415
+    from benchmarks.machine import machine
+    from benchmarks.progress import Progress
+    from benchmarks.stage import set_stage
 
     progress = Progress(len(chosen))
     with set_stage() as stage:
@@ -100,7 +100,7 @@ def write(results: data.Results, options: argparse.Namespace) -> None:
     if options.markdown:
         table.write_markdown(results, options.markdown)
     if options.plot:
-        from benchmarks.plot import draw  # noqa: PLC0415
+        from benchmarks.plot import draw
 
         draw(results, options.plot)
     if options.json != "-":

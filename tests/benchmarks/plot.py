@@ -20,10 +20,10 @@ STYLES: Final = {
 
 def draw(results: Results, path: Path) -> None:
     """Write a picture of the run's curves; the ending of the name says in which format."""
-    import matplotlib as mpl  # noqa: PLC0415  slow to import, and only wanted here
+    import matplotlib as mpl  # slow to import, and only wanted here
 
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     mpl.rcParams.update({"svg.hashsalt": "pybreaker_ext", "font.size": 10.5})
     figure, axes = plt.subplots(figsize=(10, 6.2), layout="constrained")

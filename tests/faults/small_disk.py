@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from pathlib import Path  # which is only a type elsewhere
 
 SIZE: Final = "256k"
 
@@ -25,7 +25,7 @@ def small_disk(directory: Path) -> Iterator[None]:
 
 def no_small_disk() -> str:
     """Return why there can be none."""
-    from pathlib import Path  # noqa: PLC0415  which is only a type elsewhere
+    from pathlib import Path
 
     with tempfile.TemporaryDirectory() as directory:
         try:

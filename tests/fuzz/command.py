@@ -42,10 +42,10 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 def feed(name: str, seconds: int) -> None:
     """Run one test until the time is over, in this process, which then ends."""
-    import atheris  # noqa: PLC0415  an extra
+    import atheris  # an extra
 
     with atheris.instrument_imports(include=["pybreaker_ext", "fuzz"]):
-        from fuzz import properties  # noqa: PLC0415  must be watched
+        from fuzz import properties  # must be watched
     test: Any = properties.TESTS[name]
 
     def one_input(content: bytes) -> None:
@@ -59,7 +59,7 @@ def feed(name: str, seconds: int) -> None:
 def missing() -> str | None:
     """Return what is not installed."""
     try:
-        import atheris  # noqa: F401, PLC0415  whether it is there
+        import atheris  # noqa: F401  whether it is there
     except ImportError:
         return 'atheris is not installed. Run: pip install -e ".[dev,fuzz]"'
     return None
@@ -74,7 +74,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     if options.one:
         feed(options.one, options.seconds)
-    from fuzz import properties  # noqa: PLC0415
+    from fuzz import properties
 
     unknown = set(options.tests) - properties.TESTS.keys()
     if options.list or unknown:

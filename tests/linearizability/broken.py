@@ -220,7 +220,7 @@ def _without_answer(operation: Operation) -> Operation:
 
 def work_on_an_unlocked_file(plan: Plan) -> int:
     """Do one process's part on a real file, with a storage that reads in one transaction and writes in another."""
-    from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage  # noqa: PLC0415
+    from pybreaker_ext.storage.sqlite import CircuitSQLiteStorage
 
     def attempt(self: Any, event: Event, policy: Policy) -> Decision:
         record, _ = self._file.run(self._load)

@@ -62,7 +62,7 @@ class Fate(Enum):
 
 def preload() -> None:
     """Import what is slow to import."""
-    from _pytest.config import default_plugins  # noqa: PLC0415
+    from _pytest.config import default_plugins
 
     for name in (*SLOW, *(f"_pytest.{plugin}" for plugin in default_plugins)):
         importlib.import_module(name)
@@ -145,7 +145,7 @@ def _status(tests: Sequence[str]) -> int:
         importlib.import_module("pybreaker_ext")
     except Exception:  # noqa: BLE001  whatever the mutant has done to it
         return NO_IMPORT
-    import pytest  # noqa: PLC0415
+    import pytest
 
     return int(pytest.main([*HERE, *tests]))
 
@@ -160,7 +160,7 @@ def share(server: servers.RedisServer) -> None:
 
 def calm_hypothesis() -> None:
     """The same examples each time, and no search for the smallest one."""
-    from hypothesis import HealthCheck, Phase, settings  # noqa: PLC0415
+    from hypothesis import HealthCheck, Phase, settings
 
     settings.register_profile(
         "mutation",

@@ -50,7 +50,7 @@ def _collect(loop: _Loop, tests: Sequence[str], server: servers.RedisServer) -> 
         set_apart()
         share(server)
         calm_hypothesis()
-        import pytest  # noqa: PLC0415
+        import pytest
 
         pytest.main([*HERE, *tests], plugins=[loop])
     finally:
@@ -81,7 +81,7 @@ def _run(mutant: Mutant, session: pytest.Session) -> None:
         in_place = _put_lua_in_place(mutant) if mutant.file.endswith(".lua") else codes.put_in_place(mutant)
         if in_place is None:
             os._exit(COLD)
-        from _pytest.main import pytest_runtestloop  # noqa: PLC0415
+        from _pytest.main import pytest_runtestloop
 
         try:
             pytest_runtestloop(session)
@@ -97,7 +97,7 @@ def _run(mutant: Mutant, session: pytest.Session) -> None:
 
 def _put_lua_in_place(mutant: Mutant) -> Callable[[], bool]:
     """Let the program be made with the mutant; return what tells whether that has been read."""
-    from pybreaker_ext.storage.script import script  # noqa: PLC0415
+    from pybreaker_ext.storage.script import script
 
     script.cache_clear()
     read_text = Path.read_text
