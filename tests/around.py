@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from pybreaker_ext import CircuitBreaker, CircuitMemoryStorage
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,6 +35,10 @@ class Time:
     @property
     def settings(self) -> dict[str, Any]:
         return {"clock": self, "sleep": self.sleep, "sleep_async": self.sleep_async}
+
+
+def breaker_on(time: Time, **settings: Any) -> CircuitBreaker:
+    return CircuitBreaker(**{"fail_max": 100, "state_storage": CircuitMemoryStorage(clock=time), **settings})
 
 
 class Threads:

@@ -180,8 +180,8 @@ def request_path(connection: socket.socket) -> str | None:
 
 
 @contextlib.contextmanager
-def running_backend() -> Iterator[Backend]:
-    backend = Backend()
+def serving(backend: Any) -> Iterator[Any]:
+    """Run the `server` of a backend in a thread; what waits in it waits for `over`."""
     thread = threading.Thread(target=backend.server.serve_forever, args=(0.05,))
     thread.start()
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stream_backend import PROVIDERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 #: Of a whole stream: how many chunks of text it has, and after how many a broken one ends.
 CHUNKS, BROKEN_AFTER = 60, 40
@@ -137,17 +137,3 @@ class Provider:
         request.wfile.flush()
         if scene == "stall-later":
             self.over.wait(60)
-
-
-@contextlib.contextmanager
-def running_provider(name: str) -> Iterator[Provider]:
-    provider = Provider(name)
-    thread = threading.Thread(target=provider.server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield provider
-    finally:
-        provider.over.set()
-        provider.server.shutdown()
-        thread.join()
-        provider.server.server_close()

@@ -11,12 +11,9 @@ import socket
 import socketserver
 import struct
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backend import request_path
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CHUNKS = 3
 
@@ -148,17 +145,3 @@ def _send(connection: socket.socket, data: bytes) -> None:
 def _reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
-
-
-@contextlib.contextmanager
-def running_stream_backend() -> Iterator[StreamBackend]:
-    backend = StreamBackend()
-    thread = threading.Thread(target=backend.server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield backend
-    finally:
-        backend.over.set()
-        backend.server.shutdown()
-        thread.join()
-        backend.server.server_close()

@@ -15,9 +15,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from around import ALL_COLOURS, COLOURS, Backend, StatusError, Time, name_of
+from around import ALL_COLOURS, COLOURS, Backend, StatusError, Time, breaker_on, name_of
 
-from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, FailedResult, policies
+from pybreaker_ext import CircuitBreaker, CircuitBreakerError, FailedResult, policies
 from pybreaker_ext.fallback import AllTargetsFailedError, Attempt, FallbackChain, FallbackResult, Target
 from pybreaker_ext.retry import RetryBudget, RetryPolicy
 
@@ -35,10 +35,6 @@ def time() -> Time:
 @pytest.fixture(params=ALL_COLOURS, ids=name_of)
 def colour(request: pytest.FixtureRequest) -> Any:
     return request.param
-
-
-def breaker_on(time: Time, **settings: Any) -> CircuitBreaker:
-    return CircuitBreaker(**{"fail_max": 100, "state_storage": CircuitMemoryStorage(clock=time), **settings})
 
 
 class Chain:

@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from backend import CALLERS, CASES, Backend, Case, running_backend, verdict_of
+from backend import CALLERS, CASES, Backend, Case, serving, verdict_of
 from test_http_errors import QUESTION, Judging, assert_predicates, compare_table, patience, shown
 from test_http_refusals import NOPE
 
@@ -80,7 +80,7 @@ CLIENTS: dict[str, Callable[[Any, str], None]] = {
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Backend]:
-    with running_backend() as running:
+    with serving(Backend()) as running:
         yield running
 
 

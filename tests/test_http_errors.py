@@ -40,7 +40,7 @@ from backend import (
     SUCCESS,
     Backend,
     Case,
-    running_backend,
+    serving,
     verdict_of,
 )
 from hypothesis import given
@@ -72,7 +72,7 @@ QUESTION: Any = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Backend]:
-    with running_backend() as running:
+    with serving(Backend()) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from backend import CALLERS, CASES, FAILURE, Backend, running_backend
+from backend import CALLERS, CASES, FAILURE, Backend, serving
 from servers import free_port
 from test_http_errors import Judging, error_with
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Backend]:
-    with running_backend() as running:
+    with serving(Backend()) as running:
         yield running
 
 

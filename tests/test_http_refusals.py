@@ -18,7 +18,7 @@ import openai
 import pytest
 import requests
 import urllib3
-from backend import CALLERS, CASES, Backend, running_backend
+from backend import CALLERS, CASES, Backend, serving
 from test_http_errors import QUESTION, Judging, ask_aiohttp, ask_anthropic, ask_openai, error_of
 
 from pybreaker_ext.http import is_client_error, is_provider_failure, status_of
@@ -34,7 +34,7 @@ NOT_LATIN = {"x": "€"}
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Backend]:
-    with running_backend() as running:
+    with serving(Backend()) as running:
         yield running
 
 

@@ -18,7 +18,8 @@ import anthropic
 import openai
 import pytest
 from around import Time
-from provider import BROKEN_AFTER, TEXTS, Provider, running_provider
+from backend import serving
+from provider import BROKEN_AFTER, TEXTS, Provider
 
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, policies
 from pybreaker_ext.fallback import AllTargetsFailedError, FallbackChain, Target
@@ -45,7 +46,7 @@ RULES: Any = {
 
 @pytest.fixture(scope="module")
 def providers() -> Iterator[dict[str, Provider]]:
-    with running_provider("openai") as first, running_provider("anthropic") as second:
+    with serving(Provider("openai")) as first, serving(Provider("anthropic")) as second:
         yield {"openai": first, "anthropic": second}
 
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tenacity
-from around import ALL_COLOURS, COLOURS, Backend, StatusError, Time, name_of
+from around import ALL_COLOURS, COLOURS, Backend, StatusError, Time, breaker_on, name_of
 
-from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitMemoryStorage, FailedResult, policies
+from pybreaker_ext import CircuitBreaker, CircuitBreakerError, FailedResult, policies
 from pybreaker_ext.http import is_client_error, retry_after
 from pybreaker_ext.retry import RetryBudget, RetryPolicy
 
@@ -38,10 +38,6 @@ def time() -> Time:
 @pytest.fixture(params=ALL_COLOURS, ids=name_of)
 def colour(request: pytest.FixtureRequest) -> Any:
     return request.param
-
-
-def breaker_on(time: Time, **settings: Any) -> CircuitBreaker:
-    return CircuitBreaker(**{"fail_max": 100, "state_storage": CircuitMemoryStorage(clock=time), **settings})
 
 
 def policy_on(time: Time, **settings: Any) -> RetryPolicy:

@@ -17,7 +17,8 @@ import httpx
 import openai
 import pytest
 import requests
-from stream_backend import CHUNKS, StreamBackend, running_stream_backend
+from backend import serving
+from stream_backend import CHUNKS, StreamBackend
 
 from pybreaker_ext import CircuitBreaker, CircuitMemoryStorage, policies
 from pybreaker_ext.streams import (
@@ -41,7 +42,7 @@ ANTHROPIC_RULES: Any = {"complete": anthropic_complete, "failure_chunk": anthrop
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[StreamBackend]:
-    with running_stream_backend() as running:
+    with serving(StreamBackend()) as running:
         yield running
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import stream_tasks as tasks
+from backend import serving
 from fleet import Circuit, Fleet, fleet_of, until
-from stream_backend import StreamBackend, running_stream_backend
+from stream_backend import StreamBackend
 
 from pybreaker_ext import reset_all_breakers
 
@@ -30,7 +31,7 @@ def fleet() -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[StreamBackend]:
-    with running_stream_backend() as running:
+    with serving(StreamBackend()) as running:
         yield running
 
 
