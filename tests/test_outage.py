@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -27,7 +28,7 @@ from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.outage import LOST_ATTEMPT, RETRY_INTERVAL, Outage, StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pybreaker_ext.machine import Decision, Event, Policy
 
@@ -79,15 +80,30 @@ class FlakyStore:
     def apply(self, event: Event, policy: Policy) -> Decision:
         return self.stand_in.apply(self.attempt, event, policy)
 
+    async def apply_async(self, event: Event, policy: Policy) -> Decision:
+        return self.apply(event, policy)
+
 
 def outcome(breaker: CircuitBreaker, function: Any) -> str:
+    return came_to(lambda: breaker.call(function))
+
+
+def outcome_async(breaker: CircuitBreaker, function: Any) -> str:
+    return came_to(lambda: asyncio.run(breaker.call_async(function)))
+
+
+def came_to(call: Callable[[], Any]) -> str:
+    """Return in a word what a call comes to."""
     try:
-        breaker.call(function)
+        call()
     except CircuitBreakerError as error:
         return "tripped" if error.__cause__ else "rejected"
     except BackendError:
         return "failed"
     return "ok"
+
+
+both_colours = pytest.mark.parametrize("ended", [outcome, outcome_async], ids=["threads", "asyncio"])
 
 
 class TestStandIn:
@@ -218,6 +234,8 @@ class TestStandIn:
             return "result"
 
         assert breaker.call(store_goes) == "result"
+        store.away, store.now = False, store.now + RETRY_INTERVAL
+        assert asyncio.run(breaker.call_async(store_goes)) == "result"
 
     def test_one_warning_and_one_info_line(self, caplog: pytest.LogCaptureFixture) -> None:
         store = FlakyStore()
@@ -436,24 +454,25 @@ class TestRedisAway:
             admin.execute_command(*command)
         assert [outcome(breaker, f) for f in (int, int, fail)] == ["ok", "ok", "failed"]
 
+    @both_colours
     def test_a_server_that_takes_no_writes_is_away_until_it_does(
-        self, server: servers.RedisServer, breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
+        self, ended: Any, server: servers.RedisServer, breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A closed circuit's asks only read. They must not end the outage, or nothing would ever trip."""
-        outcome(breaker, int)
+        ended(breaker, int)
         outage = breaker._state_storage._link.outage
         with server.client() as admin, caplog.at_level(logging.INFO, "pybreaker_ext"):
             admin.config_set("maxmemory", "1")
-            outcome(breaker, fail)
+            ended(breaker, fail)
             seen = []
             for _ in range(4):
                 outage._next_try = 0.0  # a second later
-                seen.append(outcome(breaker, fail))
+                seen.append(ended(breaker, fail))
             assert seen == ["failed", "tripped", "rejected", "rejected"]
             assert len(caplog.records) == 1
             admin.config_set("maxmemory", "0")
             outage._next_try = 0.0
-            assert outcome(breaker, int) == "ok"
+            assert ended(breaker, int) == "ok"
             assert breaker.snapshot().shared
             assert len(caplog.records) == 2
 
@@ -632,14 +651,15 @@ class TestSQLiteAway:
         finally:
             shutil.rmtree(directory)
 
-    def test_locked_for_good(self, tmp_path: Path) -> None:
+    @both_colours
+    def test_locked_for_good(self, ended: Any, tmp_path: Path) -> None:
         """Another program holds the write lock: readers go on, writers get a bounded delay."""
         path = tmp_path / "circuits.db"
         breaker = strict(fail_max=2, state_storage=CircuitSQLiteStorage(path, "n"))
-        assert outcome(breaker, fail) == "failed"
+        assert ended(breaker, fail) == "failed"
         blocker = sqlite3.connect(path, isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
-        assert outcome(breaker, fail) == "failed"
+        assert ended(breaker, fail) == "failed"
         assert breaker._state_storage._file.outage.epoch == 1
         blocker.execute("ROLLBACK")
         blocker.close()
@@ -653,20 +673,21 @@ class TestSQLiteAway:
         breaker.call(int)
         assert path.exists()
 
-    def test_a_file_that_takes_no_writes_is_away_until_it_does(self, tmp_path: Path) -> None:
+    @both_colours
+    def test_a_file_that_takes_no_writes_is_away_until_it_does(self, ended: Any, tmp_path: Path) -> None:
         breaker = strict(fail_max=2, state_storage=CircuitSQLiteStorage(tmp_path / "circuits.db", "n"))
-        outcome(breaker, int)
+        ended(breaker, int)
         file = breaker._state_storage._file
 
         def fail_without_writes() -> str:
             file.outage._next_try = 0.0  # a second later
             file._connection().execute("PRAGMA query_only = ON")
-            return outcome(breaker, fail)
+            return ended(breaker, fail)
 
         assert [fail_without_writes() for _ in range(4)] == ["failed", "failed", "tripped", "rejected"]
         assert file.outage.epoch == 1
         file.outage._next_try = 0.0
-        assert outcome(breaker, int) == "ok"
+        assert ended(breaker, int) == "ok"
         assert breaker.snapshot().shared
 
 
