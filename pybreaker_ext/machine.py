@@ -139,13 +139,16 @@ def change(record: Record, state: str, ms: int) -> Record:
 def adopt(record: Record, state: str, opened_at: int, policy: Policy, ms: int) -> Record:
     """Take over what somebody who doesn't know this machine wrote: a new generation in `state`.
 
-    A writer whose clock runs ahead can't keep the circuit open for longer than `reset_timeout`.
+    A writer whose clock runs ahead can't keep the circuit open for longer than `reset_timeout`. One who
+    closes it by its state alone leaves the failures that have opened it, which are over.
     """
     found = change(record, state, ms)._replace(opened_at=min(opened_at, ms), reason="")
     if state == OPEN:
         until = later(min(opened_at, ms), policy.reset_timeout) if opened_at else ms
         return found._replace(open_until=until)
-    return found._replace(trips=0) if state == CLOSED else found
+    if state == CLOSED:
+        return found._replace(trips=0, fail_counter=found.fail_counter if found.fail_counter < policy.fail_max else 0)
+    return found
 
 
 def keep_time(record: Record, policy: Policy, ms: int) -> Record:

@@ -377,6 +377,16 @@ def test_row_21_a_renewed_lease_begins_anew(store: Store) -> None:
     assert store.ask("other").verdict == "rejected"
 
 
+def test_row_21_a_lease_that_ended_and_is_renewed_lives_beside_the_one_that_took_its_place(store: Store) -> None:
+    """Both probes do run: nobody else may before both have ended."""
+    generation = half_opened(store).generation
+    store.clock.advance(30)
+    assert store.ask("second").verdict == "admitted"
+    assert store.apply("renew", "probe", generation).verdict == "counted"
+    assert store.apply("neutral", "second", generation).verdict == "counted"
+    assert store.ask("third").verdict == "rejected"
+
+
 def test_a_lease_that_ended_frees_its_place_and_the_outcome_still_counts(store: Store) -> None:
     generation = half_opened(store).generation
     store.clock.advance(30)

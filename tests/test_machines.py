@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fakeredis
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stores import ClockedRedis, RedisStore
 
@@ -64,6 +64,10 @@ def test_words_and_numbers_are_what_they_say() -> None:
     closed = Record(fresh("closed"), fresh(1000), trips=2)
     assert decide(closed, Event("neutral", generation=fresh(1000)), Policy(), 5_000).after is closed
     assert adopt(closed, fresh("closed"), 0, Policy(), 5).trips == 0
+    counts = [
+        adopt(closed._replace(fail_counter=n), "closed", 0, Policy(fail_max=3), 5).fail_counter for n in (2, 3, 4)
+    ]
+    assert counts == [2, 0, 0]
     assert adopt(closed, fresh("open"), 3, Policy(), 5).open_until == 60_003
     reset = decide(closed, Event(fresh("reset")), Policy(), 5_000, fresh("half-open"))
     assert reset.after == Record("half-open", 5_000, reason="manual")
@@ -207,7 +211,8 @@ class PythonStore:
         return adopt(known, self.state, opened_at, policy, now // 1000), stored
 
     def _save(self, before: Record | None, after: Record) -> None:
-        if before is None or after.opened_at != before.opened_at:
+        reopened = before is None or after.opened_at != before.opened_at
+        if reopened or (before and after.state == "open" and after.generation != before.generation):
             self.opened = str(after.opened_at // 1000) if after.opened_at else None
         self.record, self.state, self.ours = after, after.state, True
         self.seen = (self.state, self.opened)
@@ -342,9 +347,13 @@ OWN_STEPS = STEPS.filter(lambda step: not step.what.startswith(("foreign", "lose
 
 
 @given(POLICIES, st.lists(OWN_STEPS, min_size=1, max_size=80))
+@example(
+    Policy(half_open_max_calls=1, probe_timeout=1),
+    [Step("half_open", 0, 0), Step("ask", 0, 0), Step("wait", 1, 0), Step("ask", 0, 0), Step("renew", 1, 0)],
+)
 @settings(max_examples=500)
 def test_the_machine_keeps_its_promises(policy: Policy, steps: list[Step]) -> None:
-    """Never more live leases than places, no admission while open, nothing from old generations."""
+    """No probe without a free place, no admission while open, nothing from old generations."""
     record: Record | None = None
     now = 1_800_000_000_000_000
     permits: list[tuple[int, str]] = [(0, "never")]
@@ -365,9 +374,10 @@ def test_the_machine_keeps_its_promises(policy: Policy, steps: list[Step]) -> No
         changed = before is None or record.generation != before.generation
         assert not changed or record.generation not in generations, "a generation came twice"
         generations.add(record.generation)
-        assert machine.live(record, now // 1000)[0] <= policy.half_open_max_calls
         assert record.state == "half-open" or not record.permits
         if decision.verdict == "admitted":
+            if before is not None and before.state == "half-open" and token not in before.permits:
+                assert machine.live(before, now // 1000)[0] < policy.half_open_max_calls
             permits.append((record.generation, token))
             if before is not None and before.state == "open":
                 assert now // 1000 >= before.open_until

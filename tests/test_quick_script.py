@@ -20,7 +20,18 @@ FIELDS: Final = ("generation", "open_until", "opened_at", "trips", "reason", "pe
 CLOSED: Final = ("closed", "0", "0", None, "1700000000000000", "0", "0", "0", "", "", "closed", "")
 
 
-NUMBERS: Final = ("0", "1", "2", "1700000000", str(FOREVER), str(FOREVER + 1), "99999999999999999999", "-1", "1.5")
+NUMBERS: Final = (
+    "0",
+    "1",
+    "2",
+    "1700000000",
+    str(FOREVER),
+    str(FOREVER + 1),
+    "99999999999999999999",
+    "01700000000000000",
+    "-1",
+    "1.5",
+)
 WORDS: Final = ("closed", "open", "half-open", "failures", "manual", "a1:1700000000000")
 VALUES: Final = (None, "", "x", "1 2", *NUMBERS, *WORDS)
 #: KEYS[1] to KEYS[4], then FIELDS: each mostly as in a closed circuit.

@@ -111,6 +111,32 @@ class TestForeignWriters:
         assert decision.after.trips == 0
         assert redis_store.record == decision.after
 
+    def test_a_circuit_closed_by_hand_has_the_failures_that_opened_it_behind_it(self, redis_store: RedisStore) -> None:
+        """Whoever writes only `state` leaves the counter where the trip has left it."""
+        trip(redis_store)
+        assert redis_store.get("fail_counter") == "5"
+        redis_store.client.set(redis_store.key("state"), "closed")
+        generation = redis_store.ask().after.generation
+        assert redis_store.get("fail_counter") == "0"
+        assert redis_store.apply("failure", generation=generation).after.state == "closed"
+
+    def test_failures_that_it_has_counted_since_are_kept(self, redis_store: RedisStore) -> None:
+        trip(redis_store)
+        redis_store.client.mset({redis_store.key("state"): "closed", redis_store.key("fail_counter"): 4})
+        generation = redis_store.ask().after.generation
+        assert redis_store.apply("failure", generation=generation).after.state == "open"
+
+    def test_its_time_of_opening_does_not_outlast_ours(self, redis_store: RedisStore) -> None:
+        """Plain pybreaker's clock may run ahead; what we open is open for plain workers from now on."""
+        redis_store.client.mset(
+            {
+                redis_store.key("state"): "closed",
+                redis_store.key("opened_at"): redis_store.clock.now // 1_000_000 + 3_600,
+            }
+        )
+        redis_store.apply("open", duration=5_000)
+        assert redis_store.get("opened_at") == str(redis_store.clock.now // 1_000_000)
+
     def test_an_opening_is_open_from_its_own_time(self, redis_store: RedisStore) -> None:
         redis_store.policy = POLICY
         redis_store.ask()
@@ -303,6 +329,31 @@ class TestExpiry:
         assert set(self.times(expiring)) == {-1}
         expiring.apply("close")
         assert all(80_000 < time <= 90_000 for time in self.times(expiring))
+
+    @pytest.mark.parametrize("event", ["open", "half_open", "hold"])
+    def test_not_what_somebody_without_a_time_has_opened(self, expiring: RedisStore, event: str) -> None:
+        """It would be closed, or due, before its time."""
+        generation = expiring.ask().after.generation
+        expiring.apply("open")
+        if event == "hold":
+            generation = expiring.record.generation
+        for key in all_keys(expiring):
+            expiring.client.pexpire(key, 50_000)
+        expiring.storage = pybreaker_ext.CircuitRedisStorage("closed", expiring.client, expiring.namespace)
+        expiring.apply(event, generation=generation, duration=3_600_000)
+        kept = [expiring.key(name) for name in ("state", "fail_counter", "success_counter", "opened_at", "ext")]
+        assert [expiring.client.pttl(key) for key in kept] == [-1] * 5
+
+    def test_the_longest_is_longer_than_anything_lasts(self, expiring: RedisStore) -> None:
+        """Redis takes no more."""
+        expiring.ask()
+        for key_ttl in (1e18, 1e306):
+            expiring.storage = pybreaker_ext.CircuitRedisStorage(
+                "closed", expiring.client, expiring.namespace, key_ttl=key_ttl
+            )
+            assert expiring.ask().epoch == 0
+            expiring.apply("reset")
+            assert all(time > 10**15 for time in self.times(expiring))
 
     def test_not_under_the_callers_of_a_closed_circuit(self, expiring: RedisStore) -> None:
         expiring.ask()

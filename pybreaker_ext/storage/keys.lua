@@ -169,12 +169,12 @@ local function load(keys, hash)
   return record
 end
 
--- Writes pybreaker's keys where they differ. A new opened_at is ours to write only when we opened
--- the circuit: plain pybreaker writes its opened_at a moment before its state.
-local function save_keys(record, keys, reopened)
+-- Writes pybreaker's keys where they differ, or all of them. A new opened_at is ours to write only when
+-- we opened the circuit: plain pybreaker writes its opened_at a moment before its state.
+local function save_keys(record, keys, reopened, all)
   local changed = {}
   local function differ(i, wanted)
-    if wanted ~= keys[i] then
+    if all or wanted ~= keys[i] then
       changed[#changed + 1], changed[#changed + 2] = KEYS[i], wanted
     end
   end
@@ -185,25 +185,27 @@ local function save_keys(record, keys, reopened)
     differ(4, digits(math.floor(record.opened_at / 1000)))
   elseif reopened and keys[4] then
     redis.call('DEL', KEYS[4])
+  elseif keys[4] then
+    differ(4, keys[4])
   end
   if #changed > 0 then
     redis.call('MSET', unpack(changed))
   end
 end
 
--- Writes the fields of our hash that differ.
-local function save_hash(record, hash, opened)
+-- Writes the fields of our hash that differ, or all of them.
+local function save_hash(record, hash, opened, all)
   local values = {
     digits(record.generation), digits(record.open_until), digits(record.opened_at), digits(record.trips),
     record.reason, permits_to(record.permits), record.state, opened,
   }
   local fields = {}
   for i, name in ipairs(FIELDS) do
-    if values[i] ~= hash[i] then
+    if all or values[i] ~= hash[i] then
       fields[#fields + 1], fields[#fields + 2] = name, values[i]
     end
   end
-  if hash.wrong_type then
+  if all or hash.wrong_type then
     redis.call('DEL', KEYS[5])
   end
   if #fields > 0 then
@@ -211,16 +213,20 @@ local function save_hash(record, hash, opened)
   end
 end
 
-local function save(record, keys, hash, opened_before)
-  local reopened, opened = record.opened_at ~= opened_before, hash[8]
+local function save(record, keys, hash, before, key_ttl)
+  local opened = hash[8]
+  local reopened = record.opened_at ~= before.opened_at
+    or (record.state == OPEN and record.generation ~= before.generation)
   if reopened then
     opened = record.opened_at > 0 and digits(math.floor(record.opened_at / 1000)) or ''
   elseif adopted_from then
     opened = keys[4] or ''
   end
-  save_keys(record, keys, reopened)
+  -- What isn't closed must not expire by the time that another worker has given the keys: new ones have none.
+  local all = key_ttl == 0 and record.state ~= CLOSED
+  save_keys(record, keys, reopened, all)
   if adopted_from or record.state ~= CLOSED or digits(record.generation) ~= hash[1] then
-    save_hash(record, hash, opened) -- while it stays closed, there are only failures to count
+    save_hash(record, hash, opened, all) -- while it stays closed, there are only failures to count
   end
 end
 
@@ -263,7 +269,7 @@ end
 
 hash = checked(hash)
 local record = load(keys, hash)
-local state, generation, opened_before = record.state, record.generation, record.opened_at
+local before = {state = record.state, generation = record.generation, opened_at = record.opened_at}
 local kind, trial, permitted, token, duration, luck, worker =
   string.match(ARGV[1], '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)')
 local event = {
@@ -272,12 +278,12 @@ local event = {
 local verdict, write = decide(record, event, policy, now, adopted_from)
 local key_ttl = tonumber(string.match(ARGV[2], '^%d+'))
 if write then
-  save(record, keys, hash, opened_before)
+  save(record, keys, hash, before, key_ttl)
   if adopted_from and adopted_from > 0 then
-    remember(hash[7] or state, state, '', '')
+    remember(hash[7] or before.state, before.state, '', '')
   end
-  if record.generation ~= generation then
-    remember(state, record.state, record.reason, worker)
+  if record.generation ~= before.generation then
+    remember(before.state, record.state, record.reason, worker)
   end
 elseif trial == '1' and not hash.wrong_type then
   redis.call('HSET', KEYS[5], 'trial', '1')
@@ -288,11 +294,11 @@ local in_use = key_ttl > 0 and verdict == ADMITTED and record.state == CLOSED
 if key_ttl > 0 and write or in_use and redis.call('PTTL', KEYS[5]) < key_ttl / 2 + policy.probe_timeout then
   expire(record, key_ttl)
 end
-local before = ' '
-if record.generation ~= generation or record.state ~= state then
-  before = state .. ' ' .. digits(generation)
+local moved_from = ' '
+if record.generation ~= before.generation or record.state ~= before.state then
+  moved_from = before.state .. ' ' .. digits(before.generation)
 end
 local wait = retry_after(record, policy, ms)
-return verdict .. ' ' .. (wait == 0 and '0' or digits(wait)) .. ' ' .. digits(ms) .. ' ' .. before .. ' '
+return verdict .. ' ' .. (wait == 0 and '0' or digits(wait)) .. ' ' .. digits(ms) .. ' ' .. moved_from .. ' '
   .. words(record, keys, hash, not write and not adopted_from and not record.dirty) .. ' '
   .. (not write and adopted_from and digits(adopted_from) or '') .. ' ' .. strange

@@ -35,7 +35,7 @@ local function adopt(record, state, opened_at, policy, ms)
   if state == OPEN then
     record.open_until = opened_at > 0 and later(math.min(opened_at, ms), policy.reset_timeout) or ms
   elseif state == CLOSED then
-    record.trips = 0
+    record.trips, record.fail_counter = 0, record.fail_counter < policy.fail_max and record.fail_counter or 0
   end
 end
 

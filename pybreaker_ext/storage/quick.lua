@@ -13,7 +13,8 @@ if keys[1] == CLOSED and hash[7] == CLOSED and keys[2] and keys[3] and hash[1] a
   and (hash[5] == '' or hash[5] == MANUAL) and hash[6] == '' then
   local others = ' ' .. keys[3] .. ' ' .. hash[1] .. ' ' .. hash[2] .. ' ' .. hash[3] .. ' ' .. hash[4]
   if string.find(keys[2] .. others, '^%d+ %d+ %d+ %d+ %d+ %d+$')
-    and math.max(keys[2], keys[3], hash[1], hash[2], hash[3], hash[4]) <= FOREVER then
+    and math.max(keys[2], keys[3], hash[1], hash[2], hash[3], hash[4]) <= FOREVER
+    and math.max(#keys[2], #keys[3], #hash[1], #hash[2], #hash[3], #hash[4]) <= 16 then
     local kind, generation = string.match(ARGV[1], '^(%l+) 0 (%d+)') -- 0: no trial
     local fail_max = string.match(ARGV[2], '^0 %d+ %S+ (%d+)') -- 0: no key_ttl
     local verdict, count

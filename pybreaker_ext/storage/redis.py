@@ -13,7 +13,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio import RedisCluster as AsyncRedisCluster
 
 from pybreaker_ext.errors import StoreBusyError, StoreUnavailableError, told
-from pybreaker_ext.machine import CLOSED, VERDICTS, Decision, Event, Policy, Record
+from pybreaker_ext.machine import CLOSED, FOREVER, VERDICTS, Decision, Event, Policy, Record
 from pybreaker_ext.storage.answer import found_in
 from pybreaker_ext.storage.cancellation import carried_out
 from pybreaker_ext.storage.classic import ReadableStorage, check_namespace, check_state
@@ -266,4 +266,4 @@ def key_ttl_milliseconds(key_ttl: float | None) -> int:
     if not 0 < key_ttl < math.inf:
         message = f"key_ttl must be a finite number of seconds above 0, or None, not {key_ttl!r}"
         raise ValueError(message)
-    return math.ceil(key_ttl * 1000)
+    return FOREVER if key_ttl >= FOREVER / 1000 else math.ceil(key_ttl * 1000)
