@@ -84,8 +84,10 @@ class Cluster:
         self._make = make
         self._remap = remap
         self._turns = Turns(nodes, timeout)
-        #: One for each node that was ever used; they connect again by themselves.
+        #: One for each node that was used; they connect again by themselves.
         self._clients: dict[Address, Any] = {}
+        #: Of these, the nodes that the last map didn't have: nobody begins to use them any more.
+        self._gone: set[Address] = set()
         self._map: SlotMap | None = None
 
     def run(self, alone: Alone, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
@@ -97,6 +99,7 @@ class Cluster:
             StoreBusyError: The keys are being moved to another node.
             Exception: Whatever redis-py raises; the nodes are looked for anew next time.
         """
+        self._drop_outdated()
         for _ in range(MOST_MOVES):
             address = self._found(keys[0])
             if address is None:
@@ -124,6 +127,7 @@ class Cluster:
             StoreBusyError: The keys are being moved to another node.
             Exception: Whatever redis-py raises; the nodes are looked for anew next time.
         """
+        self._drop_outdated()
         for _ in range(MOST_MOVES):
             address = self._found(keys[0])
             if address is None:
@@ -178,6 +182,8 @@ class Cluster:
         if known is None:
             (asked, slots), left = self._turns.ask(self._slots)
             known = self._learn(asked, slots, left)
+            for client in self._leaving(known):
+                client.connection_pool.disconnect(inuse_connections=False)
         address = self._owner(known, key)
         if known.owner_alive(key) is None:
             try:
@@ -199,6 +205,8 @@ class Cluster:
         if known is None:
             (asked, slots), left = await self._turns.ask_async(self._slots_async)
             known = self._learn(asked, slots, left)
+            for client in self._leaving(known):
+                await client.connection_pool.disconnect(inuse_connections=False)
         address = self._owner(known, key)
         if known.owner_alive(key) is None:
             try:
@@ -260,10 +268,28 @@ class Cluster:
         self._turns.know(self._map.nodes)
         return self._map
 
+    def _leaving(self, known: SlotMap) -> list[Any]:
+        """Return the clients of nodes that have left the cluster, and forget those that had left before."""
+        gone = self._clients.keys() - set(known.nodes)
+        leaving = [self._clients[address] for address in gone]
+        for address in gone & self._gone:  # by now nobody has their connections in use
+            del self._clients[address]
+        self._gone = gone - self._gone
+        return leaving
+
     def _note_move(self, asked: Address, error: MovedError) -> None:
+        """Go on with the slot's new node, which is the first to be asked next time: others may have joined with it."""
         known = self._map
-        if known is not None:
-            known.move(error.slot_id, error.host, error.port, asked)
+        if known is not None and known.owner_of(error.slot_id) == asked:  # or somebody has asked meanwhile
+            there = reached(error.host, error.port, asked, self._remap)
+            known.move(error.slot_id, there)
+            self._turns.put_first(there)
+
+    def _drop_outdated(self) -> None:
+        """After a move, ask anew where the slots are; not in the same attempt, which has one time-out for all."""
+        known = self._map
+        if known is not None and known.outdated:
+            self._map = None
 
     def _forget(self, address: Address) -> None:
         """After a failure, ask anew where the slots are, this node last, and by other connections."""

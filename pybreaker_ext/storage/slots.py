@@ -47,9 +47,10 @@ class SlotMap:
     ) -> None:
         self.asked = asked
         self.left = left
+        #: Whether a slot is known to have moved since.
+        self.outdated = False
         #: Nodes that have given a sign of life since.
         self.alive = {asked}
-        self._remap = remap
         self._owners: list[Address | None] = [None] * SLOTS
         #: All that are known, primaries and replicas.
         self.nodes: list[Address] = []
@@ -65,7 +66,7 @@ class SlotMap:
             SlotNotCoveredError: No node has it.
         """
         slot = key_slot(key)
-        owner = self._owners[slot]
+        owner = self.owner_of(slot)
         if owner is None:
             message = f"no node of the cluster has slot {slot}"
             raise SlotNotCoveredError(message)
@@ -73,9 +74,14 @@ class SlotMap:
 
     def owner_alive(self, key: bytes) -> Address | None:
         """Return the node that has a key; None: no node has it, or that one has yet to give a sign of life."""
-        owner = self._owners[key_slot(key)]
+        owner = self.owner_of(key_slot(key))
         return owner if self.left == 1 or owner in self.alive else None
 
-    def move(self, slot: int, host: str, port: int, asked: Address) -> None:
-        """Note that a slot has moved, as the node `asked` says."""
-        self._owners[slot] = reached(host, port, asked, self._remap)
+    def owner_of(self, slot: int) -> Address | None:
+        """Return the node that has a slot; None: no node has it."""
+        return self._owners[slot]
+
+    def move(self, slot: int, there: Address) -> None:
+        """Note that a slot has moved, and that others may have, too."""
+        self._owners[slot] = there
+        self.outdated = True
