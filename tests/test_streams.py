@@ -1050,6 +1050,16 @@ class TestTheWatchdog:
         for other in (watch, *patient):
             other.leave()
 
+    def test_one_that_may_last_for_ages_keeps_no_other_from_being_cut(self) -> None:
+        """Longer than any lock can be waited for."""
+        watch, cut = self.watch()
+        patient = type(watch)(watch._dog, lambda: None)
+        patient.begin(1e300)
+        watch.begin(0.02)
+        assert cut.wait(30)
+        for other in (watch, patient):
+            other.leave()
+
     def test_the_time_is_from_now(self) -> None:
         watch, _ = self.watch()
         before = time.monotonic()

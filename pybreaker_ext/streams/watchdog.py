@@ -31,11 +31,11 @@ class Watch:
 
     def begin(self, limit: float) -> None:
         """Begin a wait of at most `limit` seconds."""
-        self._dog.set(self, time.monotonic() + limit)
+        self._dog.watch(self, time.monotonic() + limit)
 
     def end(self) -> bool:
         """End the wait, and tell whether it had lasted too long."""
-        self._dog.set(self, math.inf)
+        self._dog.rest(self)
         return self.is_over
 
     def leave(self) -> None:
@@ -56,19 +56,25 @@ class Watchdog:
         self._watches: set[Watch] = set()
         self._thread: threading.Thread | None = None
 
-    def set(self, watch: Watch, until: float) -> None:
-        """Note until when a wait may last."""
+    def watch(self, watch: Watch, until: float) -> None:
+        """Note until when a wait may last that has begun."""
         if sys.is_finalizing():  # the thread may have been stopped with the lock in its hands
             return
         with self._changed:
-            sooner = until < watch.until
             watch.until = until
             self._watches.add(watch)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="pybreaker_ext streams", daemon=True)
                 self._thread.start()
-            elif sooner:
+            else:
                 self._changed.notify()
+
+    def rest(self, watch: Watch) -> None:
+        """Note that a wait has ended. The thread finds out when it would have lasted too long."""
+        if sys.is_finalizing():
+            return
+        with self._changed:
+            watch.until = math.inf
 
     def forget(self, watch: Watch) -> None:
         """Look no longer after a watch."""
@@ -88,7 +94,7 @@ class Watchdog:
                     with contextlib.suppress(Exception):  # the connection is gone already
                         watch.cut()
                 soonest = min((watch.until for watch in list(watches)), default=math.inf)
-                changed.wait(None if soonest == math.inf else soonest - now)
+                changed.wait(min(soonest - now, threading.TIMEOUT_MAX))
             self._thread = None
 
 
