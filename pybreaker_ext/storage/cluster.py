@@ -15,10 +15,10 @@ from redis import Redis
 from redis.exceptions import AskError, MaxConnectionsError, MovedError, RedisError, SlotNotCoveredError, TryAgainError
 
 from pybreaker_ext.errors import StoreBusyError
-from pybreaker_ext.storage.nodes import Asking, AskingAsync, node
+from pybreaker_ext.storage.nodes import Asking, AskingAsync, NodeClients, node
 from pybreaker_ext.storage.script import evaluate, evaluate_async
 from pybreaker_ext.storage.slots import Address, SlotMap, heard, reached
-from pybreaker_ext.storage.turns import Turns, check_answers, check_answers_async, longest, part_of
+from pybreaker_ext.storage.turns import Turns, check_answers, check_answers_async, longest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ class DeferredCluster:
         def command(key: str, *values: Any) -> Any:
             cluster = Cluster(self.nodes, self.settings, node, timeout=longest(self.settings))
             try:
-                return getattr(cluster.client(cluster.find(key.encode())), name)(key, *values)
+                return getattr(cluster.clients.get(cluster.find(key.encode())), name)(key, *values)
             finally:
                 cluster.close()
 
@@ -80,14 +80,9 @@ class Cluster:
         timeout: float | None = None,
         remap: Callable[[Address], Address] | None = None,
     ) -> None:
-        self._settings = settings
-        self._make = make
+        self.clients = NodeClients(settings, make)
         self._remap = remap
         self._turns = Turns(nodes, timeout)
-        #: One for each node that was used; they connect again by themselves.
-        self._clients: dict[Address, Any] = {}
-        #: Of these, the nodes that the last map didn't have: nobody begins to use them any more.
-        self._gone: set[Address] = set()
         self._map: SlotMap | None = None
 
     def run(self, alone: Alone, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
@@ -106,12 +101,12 @@ class Cluster:
                 with alone():
                     address = self._found(keys[0]) or self.find(keys[0])
             try:
-                return self._evaluate(address, self.client(address), program, keys, arguments)
+                return self._evaluate(address, self.clients.get(address), program, keys, arguments)
             except MovedError as error:  # nothing has run
                 self._note_move(address, error)
             except AskError as error:  # nor has it here; the keys are elsewhere already, and the slot isn't yet
                 there = reached(error.host, error.port, address, self._remap)
-                return self._evaluate(there, Asking(self.client(there)), program, keys, arguments)
+                return self._evaluate(there, Asking(self.clients.get(there)), program, keys, arguments)
         if address is not None:
             self._lose(address)
         raise RedisError(DISAGREE)
@@ -134,12 +129,12 @@ class Cluster:
                 async with alone():
                     address = self._found(keys[0]) or await self.find_async(keys[0])
             try:
-                return await self._evaluate_async(address, self.client(address), program, keys, arguments)
+                return await self._evaluate_async(address, self.clients.get(address), program, keys, arguments)
             except MovedError as error:  # nothing has run
                 self._note_move(address, error)
             except AskError as error:  # nor has it here; the keys are elsewhere already, and the slot isn't yet
                 there = reached(error.host, error.port, address, self._remap)
-                return await self._evaluate_async(there, AskingAsync(self.client(there)), program, keys, arguments)
+                return await self._evaluate_async(there, AskingAsync(self.clients.get(there)), program, keys, arguments)
         if address is not None:
             self._lose(address)
         raise RedisError(DISAGREE)
@@ -182,12 +177,12 @@ class Cluster:
         if known is None:
             (asked, slots), left = self._turns.ask(self._slots)
             known = self._learn(asked, slots, left)
-            for client in self._leaving(known):
+            for client in self.clients.leaving(known.nodes):
                 client.connection_pool.disconnect(inuse_connections=False)
         address = self._owner(known, key)
         if known.owner_alive(key) is None:
             try:
-                with self._make(address, part_of(self._settings, known.left)) as client:
+                with self.clients.new(address, known.left) as client:
                     check_answers(client)
             except Exception:
                 self._forget(address)
@@ -205,12 +200,12 @@ class Cluster:
         if known is None:
             (asked, slots), left = await self._turns.ask_async(self._slots_async)
             known = self._learn(asked, slots, left)
-            for client in self._leaving(known):
+            for client in self.clients.leaving(known.nodes):
                 await client.connection_pool.disconnect(inuse_connections=False)
         address = self._owner(known, key)
         if known.owner_alive(key) is None:
             try:
-                async with self._make(address, part_of(self._settings, known.left)) as client:
+                async with self.clients.new(address, known.left) as client:
                     await check_answers_async(client)
             except Exception:
                 await self._forget_async(address)
@@ -218,36 +213,24 @@ class Cluster:
             known.alive.add(address)
         return address
 
-    def client(self, address: Address) -> Any:
-        """Return the client of one node."""
-        client = self._clients.get(address)
-        if client is None:
-            client = self._clients.setdefault(address, self._make(address, self._settings))
-        return client
-
-    @property
-    def clients(self) -> list[Any]:
-        """The clients of all nodes that were used."""
-        return list(self._clients.values())
-
     def close(self) -> None:
         """Close all connections."""
-        for client in self.clients:
+        for client in self.clients.all():
             client.close()
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for client in self.clients:
+        for client in self.clients.all():
             await client.aclose()
 
     def _slots(self, address: Address, part: float) -> tuple[Address, list[Any]]:
         """Ask one node where the slots are."""
-        with self._make(address, part_of(self._settings, part)) as client:
+        with self.clients.new(address, part) as client:
             return address, heard(client.execute_command("CLUSTER SLOTS"))
 
     async def _slots_async(self, address: Address, part: float) -> tuple[Address, list[Any]]:
         """Ask one node where the slots are."""
-        async with self._make(address, part_of(self._settings, part)) as client:
+        async with self.clients.new(address, part) as client:
             return address, heard(await client.execute_command("CLUSTER SLOTS"))
 
     def _owner(self, known: SlotMap, key: bytes) -> Address:
@@ -268,15 +251,6 @@ class Cluster:
         self._turns.know(self._map.nodes)
         return self._map
 
-    def _leaving(self, known: SlotMap) -> list[Any]:
-        """Return the clients of nodes that have left the cluster, and forget those that had left before."""
-        gone = self._clients.keys() - set(known.nodes)
-        leaving = [self._clients[address] for address in gone]
-        for address in gone & self._gone:  # by now nobody has their connections in use
-            del self._clients[address]
-        self._gone = gone - self._gone
-        return leaving
-
     def _note_move(self, asked: Address, error: MovedError) -> None:
         """Go on with the slot's new node, which is the first to be asked next time: others may have joined with it."""
         known = self._map
@@ -295,13 +269,13 @@ class Cluster:
         """After a failure, ask anew where the slots are, this node last, and by other connections."""
         self._lose(address)
         with contextlib.suppress(Exception):
-            self.client(address).connection_pool.disconnect(inuse_connections=False)
+            self.clients.get(address).connection_pool.disconnect(inuse_connections=False)
 
     async def _forget_async(self, address: Address) -> None:
         """After a failure, ask anew where the slots are, this node last, and by other connections."""
         self._lose(address)
         with contextlib.suppress(Exception):
-            await self.client(address).connection_pool.disconnect(inuse_connections=False)
+            await self.clients.get(address).connection_pool.disconnect(inuse_connections=False)
 
     def _lose(self, address: Address) -> None:
         self._map = None

@@ -127,7 +127,7 @@ async def _keep(opened: Opened) -> AsyncGenerator[None]:
 def _parts(client: Any) -> list[Any]:
     """Return redis-py's clients that make up one of ours: of each node; of the server, and of each sentinel."""
     if isinstance(client, Cluster):
-        return client.clients
+        return client.clients.all()
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [client, *getattr(manager, "sentinels", ())] if client is not None else []
 
