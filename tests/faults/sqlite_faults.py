@@ -15,6 +15,7 @@ from faults.fault import Effect, Fault, Scene
 from faults.patience import sleep, wait_until
 from faults.places import SMALL_DISK, SQLITE
 from faults.small_disk import no_small_disk
+from faults.worker_faults import open_circuit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +51,11 @@ def unlock(scene: Scene) -> None:
 
 
 def lock_for(seconds: float) -> Callable[[Scene], None]:
+    """Return what locks the file for so long, while the backend is sick: in a closed circuit nobody would write."""
+
     def hold(scene: Scene) -> None:
         lock(scene)
+        open_circuit(scene)
         sleep(seconds)
 
     return hold

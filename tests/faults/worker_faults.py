@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faults import board, worker
 from faults.fault import Effect, Fault, Scene
-from faults.patience import sleep, wait_until
+from faults.patience import NeverError, sleep, wait_until
 from faults.places import REDIS, SQLITE
 from faults.worker import SETTINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Seconds: longer than the lease of a probe.
 LEASE = 1.5 * SETTINGS["probe_timeout"]
@@ -29,7 +32,15 @@ def kill_all_and_replace(scene: Scene) -> None:
     """No process is left that knows anything; of SQLite's file, its log is left behind."""
     for number in list(scene.traffic.present):
         scene.traffic.kill(number)
+    if scene.place.url.startswith("sqlite") and not log_of(scene.place.path):
+        raise NeverError("there was a log that nobody had written into its file")
     scene.traffic.start_all()
+
+
+def log_of(path: Path) -> int:
+    """Return the bytes in the write-ahead log of an SQLite file."""
+    log = path.with_name(path.name + "-wal")
+    return log.stat().st_size if log.exists() else 0
 
 
 def stop_for_a_lease(scene: Scene) -> None:
@@ -43,6 +54,15 @@ def stop_for_a_lease(scene: Scene) -> None:
 def open_circuit(scene: Scene) -> None:
     scene.traffic.board.sick = True
     scene.traffic.rejections()
+
+
+def mend_backend(scene: Scene) -> None:
+    scene.traffic.board.sick = False
+
+
+def close_circuit(scene: Scene) -> None:
+    mend_backend(scene)
+    scene.traffic.closes()
 
 
 def exit_in_probe(scene: Scene) -> None:
