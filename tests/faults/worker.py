@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pybreaker_ext
-from faults import board, calls, clocks
+from faults import board, calls, clocks, versions
 from faults.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Plan:
     max_staleness: float
     #: Arguments of the registry and of the breaker.
     settings: dict[str, Any] = field(default_factory=dict)
-    #: Names a function of `faults.clocks` that makes the storage; empty: the registry does.
+    #: Names a function of `faults.clocks` or `faults.versions` that makes the storage; empty: the registry does.
     storage: str = ""
     #: Threads or tasks that call.
     lanes: int = 2
@@ -167,9 +167,8 @@ class Work:
 def breaker_of(plan: Plan) -> Any:
     settings = {**SETTINGS, **plan.settings, "max_staleness": plan.max_staleness}
     if plan.storage:
-        return pybreaker_ext.CircuitBreaker(
-            state_storage=getattr(clocks, plan.storage)(plan.url, plan.name), **settings
-        )
+        make = getattr(clocks, plan.storage, None) or getattr(versions, plan.storage)
+        return pybreaker_ext.CircuitBreaker(state_storage=make(plan.url, plan.name), **settings)
     return pybreaker_ext.CircuitBreakerRegistry(plan.url, **settings).get(plan.name)
 
 
