@@ -90,16 +90,16 @@ class Heard(logging.Handler):
 
 
 class Work:
-    """One worker's breaker, and what calls it."""
+    """One worker's breaker, and what calls it; it may have been made before."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, breaker: Any = None) -> None:
         self.plan = plan
         self.board = board.Board(plan.board)
         self.heard = Heard()
         self.calls: list[Call] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self._listen()
-        self.breaker = breaker_of(plan)
+        self.breaker = breaker or breaker_of(plan)
         self.storage: Any = self.breaker._state_storage
         self._stopping = threading.Event()
         self._lanes = [threading.Thread(target=lane, daemon=True) for lane in self._targets()]
@@ -179,6 +179,10 @@ def work() -> Work:
     """Return this process's work."""
     assert _work is not None
     return _work
+
+
+def is_begun() -> bool:
+    return _work is not None
 
 
 def begin(plan: Plan) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from faults import board, worker
+from faults import board, children, worker
 from faults.fault import Effect, Fault, Scene
 from faults.patience import NeverError, sleep, wait_until
 from faults.places import REDIS, SQLITE
 from faults.worker import SETTINGS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 #: Seconds: longer than the lease of a probe.
@@ -88,6 +89,27 @@ def stop_in_probe(scene: Scene) -> None:
         scene.traffic.resume(number)
 
 
+def have_children(scene: Scene) -> None:
+    """Two workers, who know an open circuit, have children at the same time."""
+    open_circuit(scene)
+    let_both(scene, children.have_children, board.REJECTIONS)
+
+
+def have_leaving_children(scene: Scene) -> None:
+    """Calls end with their interpreter in a closed circuit, and probes in one that is open."""
+    let_both(scene, children.have_leaving_child, board.CALLS)
+    open_circuit(scene)
+    let_both(scene, children.have_leaving_child, board.REJECTIONS)
+
+
+def let_both(scene: Scene, function: Callable[..., None], *args: Any) -> None:
+    asked = [scene.traffic.processes[number] for number in (THREADED, LOOPING)]
+    for process in asked:
+        process.send(function, *args)
+    for process in asked:
+        process.answer()
+
+
 def block_listener(scene: Scene) -> None:
     for number in (THREADED, LOOPING):
         scene.traffic.ask(number, worker.listen, BLOCKED)
@@ -121,6 +143,19 @@ def faults_of(kind: str, *, quick: bool) -> tuple[Fault, ...]:
             breaks=stop_in_probe,
             bound=LEASE,
             quick=quick,
+        ),
+        once(
+            "two workers have children by fork, forkserver and spawn",
+            kind=kind,
+            breaks=have_children,
+            allows="multi-threaded, use of fork",  # Python 3.12 and later warn of it
+            quick=quick,
+        ),
+        once(
+            "two workers' children leave the interpreter while they call",
+            kind=kind,
+            breaks=have_leaving_children,
+            quick=not quick,
         ),
         once(
             "a listener of two workers blocks for a second",
