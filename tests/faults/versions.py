@@ -1,4 +1,7 @@
-"""Workers of another version of this package, which lay out SQLite's file otherwise."""
+"""Workers of another version of this package, which lay out SQLite's file otherwise.
+
+An imitation: they decide as ours do, and the SQL is the other version's.
+"""
 
 from __future__ import annotations
 
