@@ -35,7 +35,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/circuits.db"
     server: RedisServer = request.getfixturevalue("redis_server")
-    return server.url
+    return server.patient_url
 
 
 def run(url: str, name: str, *words: str) -> tuple[str, str, int]:
