@@ -98,6 +98,12 @@ def replace(scene: Scene) -> None:
         pipeline.execute()
 
 
+def forget_history(scene: Scene) -> None:
+    """A history of another type is written no more until somebody deletes it; all else mends itself."""
+    with scene.place.admin() as admin:
+        admin.delete(key(scene, "history"))
+
+
 def become_replica(scene: Scene) -> None:
     with scene.place.admin() as admin:
         admin.replicaof("127.0.0.1", servers.free_port())
@@ -172,7 +178,7 @@ FAULTS = (
         mends=command("ACL", "SETUSER", "default", "+@all"),
         prepares=command("ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all"),
     ),
-    shared("each key is of the wrong type", breaks=replace, says="not understood"),
+    shared("each key is of the wrong type", breaks=replace, mends=forget_history, says="not understood"),
     shared("garbage in every key and field", breaks=spoil, says="not understood"),
     bad_certificate("a certificate that nobody trusts", other_certificate),
     bad_certificate("a certificate that has expired", expired_certificate, quick=False),
