@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Seconds: longer than the lease of a probe.
 LEASE = 1.5 * SETTINGS["probe_timeout"]
+#: Seconds that interpreters which start may take from calls, on a small machine.
+STARTING = 2.0
 #: Seconds for which a listener blocks.
 BLOCKED = 1.0
 #: The worker that things happen to: of threads, without a view of its own. Another one is of asyncio.
@@ -148,6 +150,7 @@ def faults_of(kind: str, *, quick: bool) -> tuple[Fault, ...]:
             "two workers have children by fork, forkserver and spawn",
             kind=kind,
             breaks=have_children,
+            bound=STARTING,
             allows="multi-threaded, use of fork",  # Python 3.12 and later warn of it
             quick=quick,
         ),
@@ -155,6 +158,7 @@ def faults_of(kind: str, *, quick: bool) -> tuple[Fault, ...]:
             "two workers' children leave the interpreter while they call",
             kind=kind,
             breaks=have_leaving_children,
+            bound=STARTING,
             quick=not quick,
         ),
         once(
