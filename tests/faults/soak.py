@@ -81,13 +81,14 @@ class Place:
         self._more_files = 0
 
     def run(self, until: float) -> None:
-        """Let faults happen until then, on the monotonic clock."""
+        """Let faults happen until then, on the monotonic clock; one at least."""
         if not self._faults:
             return
         try:
             with place_of(self._kind) as place, traffic_through(place, "claude") as traffic:
                 traffic.start_all()
                 self._more_files = place.more_files
+                self._round(Scene(place, traffic))
                 while time.monotonic() < until and self._bad < ENOUGH:
                     self._round(Scene(place, traffic))
         except patience.InterruptedRoundError:

@@ -10,11 +10,14 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from faults import worker
+from faults import versions, worker
 from faults.fault import Effect, Fault, Scene
-from faults.patience import sleep, wait_until
+from faults.patience import NeverError, sleep, wait_until
 from faults.places import SMALL_DISK, SQLITE
 from faults.small_disk import no_small_disk
+from faults.traffic import CREW
+from faults.worker_faults import open_circuit
+from pybreaker_ext import CircuitSQLiteStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +25,8 @@ if TYPE_CHECKING:
 
 #: User number of nobody, who may write nowhere.
 NOBODY = 65_534
-
-#: As the first version of this package made them.
-FIRST_SCHEMA = """
-CREATE TABLE circuits (namespace TEXT PRIMARY KEY, state TEXT NOT NULL, generation INTEGER NOT NULL,
-    fail_counter INTEGER NOT NULL, success_counter INTEGER NOT NULL, opened_at INTEGER NOT NULL,
-    open_until INTEGER NOT NULL, trips INTEGER NOT NULL, reason TEXT NOT NULL, permits TEXT NOT NULL)"""
+#: Workers that have this version when others have another one: one of each colour.
+OURS = (0, 3)
 
 
 def files(scene: Scene) -> list[Path]:
@@ -50,8 +49,11 @@ def unlock(scene: Scene) -> None:
 
 
 def lock_for(seconds: float) -> Callable[[Scene], None]:
+    """Return what locks the file for so long, while the backend is sick: in a closed circuit nobody would write."""
+
     def hold(scene: Scene) -> None:
         lock(scene)
+        open_circuit(scene)
         sleep(seconds)
 
     return hold
@@ -153,17 +155,43 @@ def spoil_rows(scene: Scene) -> None:
 
 
 def make_first_version(scene: Scene) -> None:
-    with contextlib.closing(connection(scene)) as client:
-        client.execute(FIRST_SCHEMA)
+    versions.make_first(scene.place.path)
+
+
+def begin_with_first_version(scene: Scene) -> None:
+    """All workers have the first version."""
+    make_first_version(scene)
+    scene.traffic.storages = dict.fromkeys(range(len(CREW)), versions.first_version.__name__)
+
+
+def renew_half(scene: Scene) -> None:
+    """Half of the workers, one of each colour, are replaced by ours; the others stay what they are."""
+    for number in OURS:
+        del scene.traffic.storages[number]
+        scene.traffic.kill(number)
+        scene.traffic.start(number)
+
+
+def replace_half_by_later(scene: Scene) -> None:
+    """A later version adds columns while all use the file; then half of the workers are replaced by its."""
+    versions.add_columns(scene.place.path)
+    scene.traffic.some_calls()
+    for number in set(range(len(CREW))) - set(OURS):
+        scene.traffic.storages[number] = versions.later_version.__name__
+        scene.traffic.kill(number)
+        scene.traffic.start(number)
 
 
 def add_columns_and_lock(scene: Scene) -> None:
-    """As a later version may: what is there stays, and there is more. An outage shows whether writes are tried."""
-    with contextlib.closing(connection(scene)) as client:
-        for table in ("circuits", "circuit_changes"):
-            client.execute(f"ALTER TABLE {table} ADD COLUMN later TEXT NOT NULL DEFAULT ''")
-        client.execute("PRAGMA user_version = 2")
+    """As a later version may. An outage shows whether writes are tried."""
+    versions.add_columns(scene.place.path)
     lock(scene)
+
+
+def read_history(scene: Scene) -> None:
+    """Ours understands what the later version adds to the history; the first adds nothing."""
+    if not CircuitSQLiteStorage(scene.place.path, scene.traffic.name).history(100):
+        raise NeverError("the history held a change")
 
 
 once: Any = functools.partial(Fault, kind=SQLITE)
@@ -196,6 +224,23 @@ FAULTS = (
         sound=True,
         lasting=False,
         quick=False,
+    ),
+    once(
+        "half of the workers still have the first version",
+        prepares=begin_with_first_version,
+        breaks=renew_half,
+        effect=Effect.SHARED,
+        sound=True,
+        lasting=False,
+        quick=False,
+    ),
+    once(
+        "half of the workers have a later version, which has added columns",
+        breaks=replace_half_by_later,
+        mends=read_history,
+        effect=Effect.SHARED,
+        sound=True,
+        lasting=False,
     ),
     once("a later version has added columns", breaks=add_columns_and_lock, mends=unlock, sound=True, lasting=False),
 )

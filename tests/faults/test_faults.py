@@ -1,6 +1,8 @@
 """What breaks around a breaker costs its callers some time, and nothing else.
 
 Many faults happen at once, each to a store of its own. `python tests/faults` has more of them, and a soak.
+They are real but for a store's clock that is wrong (an offset, see `clocks.py`), a server older than Redis 5
+(a Redis 6 that is told to refuse what these did, see `old_redis.py`), and workers of another version (`versions.py`).
 """
 
 from __future__ import annotations

@@ -21,9 +21,12 @@ ENDINGS = {
     "end_with_daemon_threads": ("closed", 0),
     "end_with_loops_in_daemon_threads": ("closed", 0),
     "end_before_threads": ("closed", 0),
+    "end_before_loops_in_threads": ("closed", 0),
     "end_in_loop": ("closed", 0),
     "end_in_probe": ("half-open", 1),
+    "end_in_probe_of_loop": ("half-open", 1),
     "end_by_exit": ("half-open", 1),
+    "end_by_exit_beside_loop": ("half-open", 1),
 }
 
 
@@ -32,7 +35,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/circuits.db"
     server: RedisServer = request.getfixturevalue("redis_server")
-    return server.url
+    return server.patient_url
 
 
 def run(url: str, name: str, *words: str) -> tuple[str, str, int]:
@@ -50,16 +53,13 @@ def run(url: str, name: str, *words: str) -> tuple[str, str, int]:
     return ran.stdout, ran.stderr, ran.returncode
 
 
-def test_children_of_every_kind_know_that_the_circuit_is_open(url: str) -> None:
-    program = (
-        "import processes as p\n"
-        "p.breaker.open()\n"
-        "print(p.see(), *(p.in_child(method) for method in ('fork', 'forkserver', 'spawn')), p.see(), sep='\\n')\n"
-    )
+@pytest.mark.parametrize("seen", ["p.in_children()", "asyncio.run(p.in_children_async())"])
+def test_children_of_every_kind_know_that_the_circuit_is_open(url: str, seen: str) -> None:
+    program = f"import asyncio, processes as p\nprint(*{seen}, p.see(), sep='\\n')\n"
     told, complaints, code = run(url, "children", "-c", program)
     rejected = ["rejected", "rejected", "shared"]
     assert (complaints, code) == ("", 0)
-    assert told.splitlines() == [str(rejected), *3 * [str([*rejected, "0"])], str(rejected)]
+    assert told.splitlines() == [*3 * [str([*rejected, "0"])], str(rejected)]
 
 
 def test_an_interpreter_that_ends_with_calls_in_flight_says_nothing_and_hangs_not(url: str) -> None:

@@ -47,6 +47,8 @@ class Traffic:
         self.board = board.Board.new(path)
         #: Workers that can't be spoken to now: stopped or killed.
         self.absent: set[int] = set()
+        #: What makes the storages of some workers, instead of what makes the place's.
+        self.storages: dict[int, str] = {}
         self.processes: dict[int, Process] = {}
         self.pids: dict[int, int] = {}
         self._told: dict[int, Callable[..., Any]] = {}
@@ -148,7 +150,14 @@ class Traffic:
         colour, staleness = CREW[number]
         place = self.place
         return worker.Plan(
-            place.url, self.name, self.board.path, number, colour, staleness, place.settings, place.storage
+            place.url,
+            self.name,
+            self.board.path,
+            number,
+            colour,
+            staleness,
+            place.settings,
+            self.storages.get(number, place.storage),
         )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pybreaker_ext
-from faults import board, calls, clocks
+from faults import board, calls, clocks, versions
 from faults.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Plan:
     max_staleness: float
     #: Arguments of the registry and of the breaker.
     settings: dict[str, Any] = field(default_factory=dict)
-    #: Names a function of `faults.clocks` that makes the storage; empty: the registry does.
+    #: Names a function of `faults.clocks` or `faults.versions` that makes the storage; empty: the registry does.
     storage: str = ""
     #: Threads or tasks that call.
     lanes: int = 2
@@ -90,16 +90,16 @@ class Heard(logging.Handler):
 
 
 class Work:
-    """One worker's breaker, and what calls it."""
+    """One worker's breaker, and what calls it; it may have been made before."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, breaker: Any = None) -> None:
         self.plan = plan
         self.board = board.Board(plan.board)
         self.heard = Heard()
         self.calls: list[Call] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self._listen()
-        self.breaker = breaker_of(plan)
+        self.breaker = breaker or breaker_of(plan)
         self.storage: Any = self.breaker._state_storage
         self._stopping = threading.Event()
         self._lanes = [threading.Thread(target=lane, daemon=True) for lane in self._targets()]
@@ -167,9 +167,8 @@ class Work:
 def breaker_of(plan: Plan) -> Any:
     settings = {**SETTINGS, **plan.settings, "max_staleness": plan.max_staleness}
     if plan.storage:
-        return pybreaker_ext.CircuitBreaker(
-            state_storage=getattr(clocks, plan.storage)(plan.url, plan.name), **settings
-        )
+        make = getattr(clocks, plan.storage, None) or getattr(versions, plan.storage)
+        return pybreaker_ext.CircuitBreaker(state_storage=make(plan.url, plan.name), **settings)
     return pybreaker_ext.CircuitBreakerRegistry(plan.url, **settings).get(plan.name)
 
 
@@ -180,6 +179,10 @@ def work() -> Work:
     """Return this process's work."""
     assert _work is not None
     return _work
+
+
+def is_begun() -> bool:
+    return _work is not None
 
 
 def begin(plan: Plan) -> int:

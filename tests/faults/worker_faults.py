@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from faults import board, worker
+from faults import board, children, worker
 from faults.fault import Effect, Fault, Scene
-from faults.patience import sleep, wait_until
+from faults.patience import NeverError, sleep, wait_until
 from faults.places import REDIS, SQLITE
 from faults.worker import SETTINGS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
 #: Seconds: longer than the lease of a probe.
 LEASE = 1.5 * SETTINGS["probe_timeout"]
+#: Seconds that interpreters which start may take from calls, on a small machine.
+STARTING = 2.0
 #: Seconds for which a listener blocks.
 BLOCKED = 1.0
 #: The worker that things happen to: of threads, without a view of its own. Another one is of asyncio.
@@ -29,7 +35,15 @@ def kill_all_and_replace(scene: Scene) -> None:
     """No process is left that knows anything; of SQLite's file, its log is left behind."""
     for number in list(scene.traffic.present):
         scene.traffic.kill(number)
+    if scene.place.url.startswith("sqlite") and not log_of(scene.place.path):
+        raise NeverError("there was a log that nobody had written into its file")
     scene.traffic.start_all()
+
+
+def log_of(path: Path) -> int:
+    """Return the bytes in the write-ahead log of an SQLite file."""
+    log = path.with_name(path.name + "-wal")
+    return log.stat().st_size if log.exists() else 0
 
 
 def stop_for_a_lease(scene: Scene) -> None:
@@ -43,6 +57,15 @@ def stop_for_a_lease(scene: Scene) -> None:
 def open_circuit(scene: Scene) -> None:
     scene.traffic.board.sick = True
     scene.traffic.rejections()
+
+
+def mend_backend(scene: Scene) -> None:
+    scene.traffic.board.sick = False
+
+
+def close_circuit(scene: Scene) -> None:
+    mend_backend(scene)
+    scene.traffic.closes()
 
 
 def exit_in_probe(scene: Scene) -> None:
@@ -66,6 +89,27 @@ def stop_in_probe(scene: Scene) -> None:
         scene.traffic.absent.add(number)
         sleep(LEASE)
         scene.traffic.resume(number)
+
+
+def have_children(scene: Scene) -> None:
+    """Two workers, who know an open circuit, have children at the same time."""
+    open_circuit(scene)
+    let_both(scene, children.have_children, board.REJECTIONS)
+
+
+def have_leaving_children(scene: Scene) -> None:
+    """Calls end with their interpreter in a closed circuit, and probes in one that is open."""
+    let_both(scene, children.have_leaving_child, board.CALLS)
+    open_circuit(scene)
+    let_both(scene, children.have_leaving_child, board.REJECTIONS)
+
+
+def let_both(scene: Scene, function: Callable[..., None], *args: Any) -> None:
+    asked = [scene.traffic.processes[number] for number in (THREADED, LOOPING)]
+    for process in asked:
+        process.send(function, *args)
+    for process in asked:
+        process.answer()
 
 
 def block_listener(scene: Scene) -> None:
@@ -101,6 +145,21 @@ def faults_of(kind: str, *, quick: bool) -> tuple[Fault, ...]:
             breaks=stop_in_probe,
             bound=LEASE,
             quick=quick,
+        ),
+        once(
+            "two workers have children by fork, forkserver and spawn",
+            kind=kind,
+            breaks=have_children,
+            bound=STARTING,
+            allows="multi-threaded, use of fork",  # Python 3.12 and later warn of it
+            quick=quick,
+        ),
+        once(
+            "two workers' children leave the interpreter while they call",
+            kind=kind,
+            breaks=have_leaving_children,
+            bound=STARTING,
+            quick=not quick,
         ),
         once(
             "a listener of two workers blocks for a second",

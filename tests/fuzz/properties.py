@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 import pybreaker_ext
 from fuzz import hostile, inputs
-from pybreaker_ext import config, config_file, durations, http, names, streams
+from pybreaker_ext import config, config_file, durations, factory, http, names, streams
 from pybreaker_ext.errors import IncompleteStreamError
 from pybreaker_ext.http import waiting
 from pybreaker_ext.listeners import PrometheusListener, StructlogListener
@@ -93,6 +93,52 @@ def test_settings_of_a_breaker(name: str, value: Any) -> None:
 def test_urls(url: Any) -> None:
     message = refused(lambda: from_url(url, "any"), "url")
     assert inputs.PASSWORD not in message
+
+
+@bounded
+@given(st.sampled_from(["memory://", f"sqlite:///{PLACE}/registry.db", ""]), inputs.ANYTHING)
+def test_names_given_to_a_registry(url: str, name: Any) -> None:
+    """A name is refused, or has one breaker, whose store takes it."""
+    where = {"url": url} if url else {"client": fakeredis.FakeRedis()}
+    with pybreaker_ext.CircuitBreakerRegistry(**where) as registry:
+        if not refused(lambda: registry.get(name), "name"):
+            breaker = registry.get(name)
+            assert (breaker, breaker.name) == (registry.get(name), name)
+            assert breaker.call(lambda: "result") == "result"
+            assert breaker.snapshot().shared
+
+
+@bounded
+@given(st.sampled_from(sorted(config.SETTINGS)), inputs.ANYTHING, inputs.ANYTHING)
+def test_settings_given_to_a_registry(setting: str, value: Any, another: Any) -> None:
+    told = setting if setting != "throw_new_error_on_trip" else ""
+    with pybreaker_ext.CircuitBreakerRegistry("memory://") as registry:
+        if not refused(lambda: registry.get("any", **{setting: value}), told):
+            assert registry.get("any", **{setting: value}) is registry.get("any")
+            refused(lambda: registry.get("any", **{setting: another}), told)
+
+
+#: Of `get_circuit_breaker`, by which its messages tell what is wrong.
+ARGUMENTS: Final = ("url", "name", *sorted(config.SETTINGS), "nope")
+
+
+@bounded
+@given(inputs.URLS, inputs.ANYTHING, st.dictionaries(st.sampled_from(ARGUMENTS[2:]), inputs.ANYTHING, max_size=2))
+def test_arguments_of_get_circuit_breaker(url: Any, name: Any, given_too: dict[str, Any]) -> None:
+    """The same breaker from everywhere, or a message that names an argument, and never a password."""
+
+    def make() -> Any:
+        return pybreaker_ext.get_circuit_breaker(url, name, **given_too)
+
+    try:
+        message = refused(make, "")
+        assert not message or any(argument in message for argument in ARGUMENTS), message
+        assert inputs.PASSWORD not in message
+        if not message:
+            assert make() is make()
+    finally:
+        for registry in factory._registries.take_all():
+            registry.close()
 
 
 @bounded
