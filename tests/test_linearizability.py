@@ -261,6 +261,16 @@ def test_a_change_that_nobody_was_told_stands_in_the_stores_own_account(
         assert len(linearized(operations, account=account)) == 2 + happened
 
 
+def test_what_happened_before_a_loss_without_a_trace_explains_nothing() -> None:
+    """Where only a loss may come next, there is no answer to look for."""
+    asked = operation(0, 1, "ask", None, NOW, token="t")
+    failed = Operation(2, NEVER, Event("failure", "t", record_after(asked).generation), Policy())
+    lost = Operation(3, 4, Event("lose"))
+    seen = operation(5, 6, "read", record_after(asked), NOW + 1_000)
+    with pytest.raises(NotLinearizableError):
+        linearized([asked, failed, lost, seen])
+
+
 def record_after(done: Operation) -> Any:
     assert done.decision
     return done.decision.after

@@ -154,7 +154,7 @@ class _Search:
         first_end = min(self._answered[index].ended for index in window)
         numbers = self._silent.between(self._since(place.low), first_end)
         nexts = [self._answered[index] for index in window if self._answered[index].decision is not None]
-        runs: list[tuple[list[Step], _Place]] = [([], place)]
+        runs: list[tuple[list[Step], _Place]] = [([], place)] if nexts else []
         for _ in range(SILENT_RUN):
             runs = [longer for run in runs for longer in self._longer(*run, numbers, nexts)]
             for steps, following in runs:

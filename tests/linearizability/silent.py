@@ -112,7 +112,12 @@ def _shows(before: Record | None, step: Step, nexts: list[Operation], *, kept: b
         return event.kind != "ask" and made.opened_at in {decision.after.opened_at for decision in decisions}
     if made.permits.get(event.token) not in (None, before and before.permits.get(event.token)):
         shown = any(decision.after.permits.get(event.token) == made.permits[event.token] for decision in decisions)
-        hidden = changed and any(made.generation == each.old_generation != each.after.generation for each in decisions)
+        # A lease goes with its generation, and is forgotten some time after its end.
+        hidden = changed and any(
+            made.generation == each.old_generation
+            and (each.after.generation != made.generation or each.now > made.permits[event.token])
+            for each in decisions
+        )
         return shown or hidden or any(each.event.token == event.token for each in nexts)
     if before is None or changed:
         return True
