@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of a Redis: answers come later, or not at all."""
+"""A proxy on loopback in front of a Redis: questions and answers come later, or not at all."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ class Proxy:
         delay: Returns the seconds by which an answer is late, or is that number.
         passes: Returns what of an answer gets through. Nothing: it is lost. A part: the connection
             is cut behind it.
+        sends: The same of a question.
         asked: Is told of each question.
     """
 
     def __init__(self, target: int) -> None:
         self.delay: float | Callable[[], float] = 0.0
         self.passes: Callable[[bytes], bytes] = bytes
+        self.sends: Callable[[bytes], bytes] = bytes
         self.asked: Callable[[bytes], object] = bytes
         self.port = 0
         self._target = target
@@ -66,9 +68,9 @@ class Proxy:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool) -> None:
         while data := await reader.read(65_536):
-            passed = await self._late(data) if late else data
             if not late:
                 self.asked(data)
+            passed = await self._late(data) if late else self.sends(data)
             writer.write(passed)
             await writer.drain()
             if 0 < len(passed) < len(data):

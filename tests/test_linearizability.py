@@ -11,13 +11,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import Fleet, fleet_of
 from linearizability import broken, checker, rounds
+from linearizability.account import Account
 from linearizability.checker import NotLinearizableError, linearized
 from linearizability.history import NEVER, Call, History, Operation
-from linearizability.rounds import FAULTS, FLUSH_SCRIPTS, KILL_CLIENTS, KILL_WORKER, LOSE, Round
+from linearizability.rounds import Round, TooCalmError
+from linearizability.strikes import (
+    BLOCK,
+    FAULTS,
+    FLUSH_SCRIPTS,
+    KILL_AFTER,
+    KILL_BEFORE,
+    KILL_CLIENTS,
+    LOSE,
+    PROCESSES,
+    STOP,
+)
 from linearizability.traffic import ASYNC, SYNC
 from linearizability.views import StaleError, Timeline, check_views
 
 from pybreaker_ext.machine import Event, Policy, decide
+from pybreaker_ext.storage.history import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +43,7 @@ SEEDS = range(6)
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
-    with fleet_of(rounds.PROCESSES) as running:
+    with fleet_of(PROCESSES) as running:
         yield running
 
 
@@ -54,14 +67,14 @@ def url_of(kind: str, request: pytest.FixtureRequest, path: Path) -> str:
 def test_what_eight_processes_were_told_has_an_order(
     kind: str, colour: str, max_staleness: float, fleet: Fleet, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """While workers are killed, connections cut, and scripts and records lost."""
-    faults = {KILL_WORKER: 2, LOSE: 1}
+    """While workers are stopped and killed, answers, scripts and records are lost, and the store is silent."""
+    faults = {KILL_BEFORE: 1, KILL_AFTER: 1, STOP: 1, BLOCK: 1, LOSE: 1}
     if kind == "redis":
-        faults |= {FLUSH_SCRIPTS: 2}
-    if max_staleness:  # sends every process to its stand-in for a second
-        faults |= {KILL_CLIENTS: 1} if kind == "redis" else {}
+        faults |= {FLUSH_SCRIPTS: 2, KILL_CLIENTS: 1}
     assert faults.keys() <= set(FAULTS[kind])
-    todo = Round(url_of(kind, request, tmp_path), "circuit", colour, max_staleness, 0.8, 1, faults)
+    todo = Round(
+        url_of(kind, request, tmp_path), "circuit", colour, max_staleness, 0.8, 1, faults, patience=0.1, retry=0.1
+    )
     report = rounds.check(rounds.play(todo, fleet, tmp_path), todo)
     assert report.operations > 20
     assert report.changes > 0
@@ -87,17 +100,35 @@ def test_a_sound_stores_history_has_an_order(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_operation_without_an_answer_may_have_happened(seed: int) -> None:
-    operations = broken.history_of(broken.sound, seed, unanswered=0.02)
+    operations = broken.history_of(broken.sound, seed, unanswered=0.1)
     steps = linearized(operations)
-    assert sum(operation.answered for operation in operations) <= len(steps) <= len(operations)
+    rounds.check_losses(
+        sum(not operation.answered for operation in operations), sum(not step.operation.answered for step in steps)
+    )
 
 
+@pytest.mark.parametrize(("unanswered", "happened"), [(0, 0), (3, 0), (3, 3)])
+def test_a_round_without_lost_answers_shows_nothing(unanswered: int, happened: int) -> None:
+    """Nor does one in which all of their operations have happened, or none."""
+    rounds.check_losses(3, 1)
+    with pytest.raises(TooCalmError):
+        rounds.check_losses(unanswered, happened)
+
+
+def test_a_round_in_which_nothing_happened_shows_nothing(tmp_path: Path) -> None:
+    todo = Round(f"sqlite:///{tmp_path}/circuits.db", "circuit", SYNC, 0.0, 1.0, 1, {LOSE: 1})
+    with pytest.raises(TooCalmError):
+        rounds.check(History(), todo)
+
+
+@pytest.mark.parametrize("unanswered", [0.0, 0.05])
 @pytest.mark.parametrize("name", broken.BROKEN)
-def test_a_broken_stores_history_has_none(name: str) -> None:
+def test_a_broken_stores_history_has_none(name: str, unanswered: float) -> None:
+    """Also when operations without an answer could explain much."""
     found = 0
     for seed in SEEDS:
         try:
-            rounds.check_generations(linearized(broken.history_of(broken.BROKEN[name], seed)))
+            rounds.check_generations(linearized(broken.history_of(broken.BROKEN[name], seed, unanswered=unanswered)))
         except checker.UndecidedError:
             raise
         except AssertionError:
@@ -205,3 +236,41 @@ def test_a_loss_that_nobody_made_is_none() -> None:
     with pytest.raises(NotLinearizableError):
         linearized([first, again])
     assert len(linearized([first, lost._replace(ended=NEVER), again])) == 3
+
+
+@pytest.mark.parametrize(
+    ("kept", "happened"),
+    [([(5, "open"), (6, "half-open")], 2), ([(6, "open")], 1), ([(5, "open")], None)],
+    ids=["both", "only the second", "only the first"],
+)
+def test_a_change_that_nobody_was_told_stands_in_the_stores_own_account(
+    kept: list[tuple[int, str]], happened: int | None
+) -> None:
+    """An ask makes an open circuit half-open, and an order of half-open comes in the next millisecond."""
+    opened = operation(0, 1, "open", None, NOW, duration=1)
+    asked = operation(2, 3, "ask", record_after(opened), NOW + 5_000, token="t")
+    ordered = operation(4, 5, "half_open", record_after(asked), NOW + 6_000)
+    seen = operation(6, 7, "read", record_after(ordered), NOW + 7_000)
+    operations = [opened, *(each._replace(ended=NEVER, decision=None) for each in (asked, ordered)), seen]
+    first = Change(NOW // 1_000, "closed", "open", "manual", "w")
+    account = Account([first, *(Change(first.at + at, old, "half-open", "manual", "w") for at, old in kept)])
+    if happened is None:
+        with pytest.raises(NotLinearizableError):
+            linearized(operations, account=account)
+    else:
+        assert len(linearized(operations, account=account)) == 2 + happened
+
+
+def test_what_happened_before_a_loss_without_a_trace_explains_nothing() -> None:
+    """Where only a loss may come next, there is no answer to look for."""
+    asked = operation(0, 1, "ask", None, NOW, token="t")
+    failed = Operation(2, NEVER, Event("failure", "t", record_after(asked).generation), Policy())
+    lost = Operation(3, 4, Event("lose"))
+    seen = operation(5, 6, "read", record_after(asked), NOW + 1_000)
+    with pytest.raises(NotLinearizableError):
+        linearized([asked, failed, lost, seen])
+
+
+def record_after(done: Operation) -> Any:
+    assert done.decision
+    return done.decision.after

@@ -149,8 +149,9 @@ def history_of(
         length: Operations.
         unanswered: The share of them whose answers get lost.
     """
-    luck = random.Random(seed)
-    run = _Run(store, luck)
+    luck, loss = random.Random(seed), random.Random(f"loss {seed}")
+    lost = frozenset(number for number in range(length) if loss.random() < unanswered)
+    run = _Run(store, luck, lost)
     free = [0] * clients
     moments: list[tuple[int, int, int]] = []
     for number in range(length):
@@ -161,16 +162,17 @@ def history_of(
         free[client] = ends + luck.choice([0, 100, 4_000])
     for moment, what, number in sorted(moments):
         (run.decide if what else run.arrive)(number, moment)
-    return [_without_answer(each) if luck.random() < unanswered else each for each in run.operations]
+    return [_without_answer(each) if number in lost else each for number, each in enumerate(run.operations)]
 
 
 class _Run:
     """One history in the making."""
 
-    def __init__(self, store: Store, luck: random.Random) -> None:
+    def __init__(self, store: Store, luck: random.Random, lost: frozenset[int]) -> None:
         self.operations: list[Operation] = []
         self._store = store
         self._luck = luck
+        self._lost = lost
         self._record: Record | None = None
         self._written: list[Record | None] = [None, None, None]
         self._earlier: dict[int, Record | None] = {}
@@ -187,7 +189,7 @@ class _Run:
             self.operations[number] = operation
             return
         decision = self._store(self._seen(number), event, POLICY, BEGIN + moment)
-        if decision.verdict == ADMITTED:
+        if decision.verdict == ADMITTED and number not in self._lost:  # or nobody knows of the permit
             self._permits.append((decision.after.generation, event.token))
         if decision.write:
             self._write(decision.after)

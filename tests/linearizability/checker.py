@@ -7,28 +7,26 @@ Wing and Gong's, with Lowe's memory of places where it has been; see docs/explan
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from linearizability.account import Account
 from linearizability.history import NEVER, Operation
-from pybreaker_ext.machine import COUNTED, FOREVER, Decision, Record, decide
+from linearizability.silent import Silent
+from linearizability.steps import Step, applied, key_of
+from pybreaker_ext.machine import COUNTED, Decision, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 #: Places at which the search gives up. What is in order needs about one for each operation.
-PATIENCE: Final = 1_000_000
+PATIENCE: Final = 200_000
 #: Operations without an answer that may follow each other without one with an answer between them.
-SILENT_RUN: Final = 3
-
-
-class Step(NamedTuple):
-    """One operation in the order that was found, and what the machine made of it."""
-
-    operation: Operation
-    #: None for the loss of a record.
-    decision: Decision | None
-    #: The record afterwards; None: there is none.
-    record: Record | None
+SILENT_RUN: Final = 5
+#: Answers that the search goes back at most, to see what would follow if something without an answer had happened:
+#: answers tell the whole record, so a wrong turn shows within a few.
+BACK: Final = 500
 
 
 class NotLinearizableError(AssertionError):
@@ -39,18 +37,19 @@ class UndecidedError(AssertionError):
     """The search has lost patience."""
 
 
-def linearized(operations: Iterable[Operation], initial: str = "closed") -> list[Step]:
+def linearized(operations: Iterable[Operation], initial: str = "closed", account: Account | None = None) -> list[Step]:
     """Return the operations in an order that explains them; those that didn't happen are left out.
 
     Args:
         operations: Of one circuit, in any order.
         initial: The state of a circuit without a record.
+        account: What the store itself has kept.
 
     Raises:
-        NotLinearizableError: There is no such order.
+        NotLinearizableError: There is no such order, within the bounds of this file and of `silent`.
         UndecidedError: None was found, and the search has not seen all.
     """
-    return _Search(list(operations), initial).run()
+    return _Search(list(operations), initial, account or Account()).run()
 
 
 class _Place(NamedTuple):
@@ -60,23 +59,25 @@ class _Place(NamedTuple):
     #: All operations with an answer before this index are done, and `beyond` it these.
     low: int = 0
     beyond: frozenset[int] = frozenset()
-    #: Those without an answer that are done.
+    #: Those without an answer that are done, and that otherwise might still be.
     silent: frozenset[int] = frozenset()
-    #: How many of them came last.
+    #: 1 after one of them, which an answer has to follow; longer runs of them have been looked for already.
     run: int = 0
 
 
 class _Search:
-    def __init__(self, operations: list[Operation], initial: str) -> None:
+    def __init__(self, operations: list[Operation], initial: str, account: Account) -> None:
         operations = sorted(operations, key=lambda each: each.began)
         self._answered = [each for each in operations if each.answered]
-        self._silent = [each for each in operations if not each.answered and each.event.kind != "read"]
+        self._silent = Silent(operations, initial, account)
         self._initial = initial
-        self._seen: set[object] = set()
+        #: How the search came to a record: with which operations without an answer, and whether with one at last.
+        self._seen: dict[object, list[tuple[frozenset[int], int]]] = defaultdict(list)
+        self._places = 0
         self._furthest = (-1, _Place(), list[Step]())
 
     def run(self) -> list[Step]:
-        path: list[Step] = []
+        path: list[list[Step]] = []
         stack = [self._moves(_Place())] if self._answered else []
         while stack:
             move = next(stack[-1], None)
@@ -84,22 +85,22 @@ class _Search:
                 stack.pop()
                 del path[-1:]
                 continue
-            step, place = move
-            path.append(step)
+            steps, place = move
+            path.append(steps)
             if place.low == len(self._answered):
-                return path
+                return [*itertools.chain(*path)]
             self._note(place, path)
             stack.append(self._moves(place))
         if self._answered:
             raise NotLinearizableError(self._story())
         return []
 
-    def _note(self, place: _Place, path: list[Step]) -> None:
+    def _note(self, place: _Place, path: list[list[Step]]) -> None:
         done = place.low + len(place.beyond)
         if done > self._furthest[0]:
-            self._furthest = (done, place, path[-5:])
+            self._furthest = (done, place, [*itertools.chain(*path[-5:])])
 
-    def _moves(self, place: _Place) -> Iterator[tuple[Step, _Place]]:
+    def _moves(self, place: _Place) -> Iterator[tuple[list[Step], _Place]]:
         """Yield what may come next; what fits here and would change nothing anywhere, without an alternative."""
         changing = []
         window = self._window(place)
@@ -110,14 +111,14 @@ class _Search:
             if step is None:
                 continue
             if step.record is place.record and not _may_change(step):
-                yield step, self._done(place, index, step)
+                yield [step], self._done(place, index, step)
                 return
             changing.append((index, step))
         for index, step in changing:
             following = self._done(place, index, step)
             if self._is_new(following):
-                yield step, following
-        if place.run < SILENT_RUN:
+                yield [step], following
+        if not place.run and self._furthest[1].low - place.low <= BACK:
             yield from self._silent_moves(place, window)
 
     def _window(self, place: _Place) -> list[int]:
@@ -144,56 +145,59 @@ class _Search:
         given = operation.decision
         if given is None:
             return Step(operation, None, None)
-        step = self._apply(record, operation, _microseconds(record, given))
+        step = applied(record, operation, _microseconds(record, given), self._initial)
         assert step.decision is not None
         return step if _content(step.decision) == _content(given) else None
 
-    def _apply(self, record: Record | None, operation: Operation, now: int) -> Step:
-        decision = decide(record, operation.event, operation.policy, now, self._initial)
-        return Step(operation, decision, decision.after if decision.write else record)
-
-    def _silent_moves(self, place: _Place, window: list[int]) -> Iterator[tuple[Step, _Place]]:
-        """Yield what may have happened and told nobody, at the times that would explain what was seen next."""
+    def _silent_moves(self, place: _Place, window: list[int]) -> Iterator[tuple[list[Step], _Place]]:
+        """Yield what nobody was told and explains an answer that may come next, the shortest first."""
         first_end = min(self._answered[index].ended for index in window)
+        numbers = self._silent.between(self._since(place.low), first_end)
         nexts = [self._answered[index] for index in window if self._answered[index].decision is not None]
-        for number, operation in enumerate(self._silent):
-            if operation.began > first_end:
-                break
-            if number in place.silent:
-                continue
-            for step in self._guesses(place.record, operation, nexts):
-                following = place._replace(record=step.record, silent=place.silent | {number}, run=place.run + 1)
-                if self._is_new(following):
-                    yield step, following
+        runs: list[tuple[list[Step], _Place]] = [([], place)] if nexts else []
+        for _ in range(SILENT_RUN):
+            runs = [longer for run in runs for longer in self._longer(*run, numbers, nexts)]
+            for steps, following in runs:
+                if any(self._answer(following.record, each) is not None for each in nexts):
+                    yield steps, following
 
-    def _guesses(self, record: Record | None, operation: Operation, nexts: list[Operation]) -> Iterator[Step]:
-        if operation.event.kind == "lose":
-            if record is not None:
-                yield Step(operation, None, None)
-            return
-        instants = {instant for each in nexts if each.decision for instant in _instants(operation, each.decision)}
-        made: set[object] = set()
-        for now in sorted(instants):
-            step = self._apply(record, operation, now)
-            if step.record is not None and step.record is not record:  # or else it is as if it had not happened
-                key = _key(step.record)
-                if key not in made and _shows(record, operation, step.record, nexts):
-                    made.add(key)
-                    yield step
+    def _longer(
+        self, steps: list[Step], place: _Place, numbers: Iterable[int], nexts: list[Operation]
+    ) -> Iterator[tuple[list[Step], _Place]]:
+        """Yield a run with one more operation without an answer, at the times that would explain what was seen next."""
+        for number, step in self._silent.steps(place.record, place.silent, numbers, nexts):
+            following = self._alive(_Place(step.record, place.low, place.beyond, place.silent | {number}, run=1))
+            if self._is_new(following):
+                yield [*steps, step], following
+
+    def _alive(self, place: _Place) -> _Place:
+        """Return the place without the memory of operations that could do nothing any more anyway."""
+        return place._replace(silent=self._silent.alive(place.silent, place.record, self._since(place.low)))
+
+    def _since(self, low: int) -> int:
+        """Return an instant that has passed when all answers before an index have been given."""
+        return self._answered[low - 1].began if low else 0
 
     def _done(self, place: _Place, index: int, step: Step) -> _Place:
         beyond, low = place.beyond | {index}, place.low
         while low in beyond:
             low += 1
-        return _Place(step.record, low, frozenset(each for each in beyond if each >= low), place.silent)
+        place = _Place(step.record, low, frozenset(each for each in beyond if each >= low), place.silent)
+        return self._alive(place) if place.silent else place
 
     def _is_new(self, place: _Place) -> bool:
-        key = (place.record and _key(place.record), *place[1:])
-        if key in self._seen:
+        """Tell whether the search should go on from here.
+
+        It need not when it was here before with fewer operations without an answer: what can come from here,
+        could then, too.
+        """
+        seen = self._seen[place.record and key_of(place.record), place.low, place.beyond]
+        if any(run <= place.run and silent <= place.silent for silent, run in seen):
             return False
-        if len(self._seen) >= PATIENCE:
+        if self._places >= PATIENCE:
             raise UndecidedError(f"no order was found at {PATIENCE} places\n{self._story()}")
-        self._seen.add(key)
+        self._places += 1
+        seen.append((place.silent, place.run))
         return True
 
     def _story(self) -> str:
@@ -208,7 +212,7 @@ class _Search:
             operation = self._answered[index]
             if operation.decision is not None:
                 now = _microseconds(place.record, operation.decision)
-                says = self._apply(place.record, operation, now).decision
+                says = applied(place.record, operation, now, self._initial).decision
                 lines.append(f"  {_told(operation)}\n    the machine: {says}")
         return "\n".join(lines)
 
@@ -242,36 +246,3 @@ def _microseconds(record: Record | None, given: Decision) -> int:
     if record is None and given.old_generation // 1000 == given.now:
         return given.old_generation
     return given.now * 1000
-
-
-def _key(record: Record) -> object:
-    return (*record[:8], *sorted(record.permits.items()))
-
-
-def _shows(before: Record | None, operation: Operation, made: Record, nexts: list[Operation]) -> bool:
-    """Tell whether what came next can have seen this record; what left no trace need not have happened.
-
-    A new generation shows at once, or in `opened_at` if another one came on top of it that nobody saw either. A lease
-    and a longer hold show in the record; a lease that somebody reports on was given, whenever it ends.
-    """
-    decisions = [each.decision for each in nexts if each.decision is not None]
-    if before is None or made.generation != before.generation:
-        numbers = {decision.old_generation for decision in decisions}
-        return made.generation in numbers or made.opened_at in {decision.after.opened_at for decision in decisions}
-    token = operation.event.token
-    if made.permits.get(token) not in (None, before.permits.get(token)):
-        shown = any(decision.after.permits.get(token) == made.permits[token] for decision in decisions)
-        return shown or any(each.event.token == token for each in nexts)
-    return made.open_until in {before.open_until} | {decision.after.open_until for decision in decisions}
-
-
-def _instants(operation: Operation, seen: Decision) -> Iterator[int]:
-    """Yield the times, in microseconds, at which an operation may have left what was seen."""
-    after, event, policy = seen.after, operation.event, operation.policy
-    yield from (seen.now * 1000, seen.old_generation, after.generation)
-    if after.opened_at:
-        yield after.opened_at * 1000
-    if 0 < after.open_until < FOREVER and event.kind in ("hold", "open"):
-        yield (after.open_until - event.duration) * 1000
-    if event.token in after.permits:
-        yield (after.permits[event.token] - policy.probe_timeout) * 1000

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Final
 import servers
 from fleet import Fleet, fleet_of
 
-from linearizability.rounds import (
+from linearizability.rounds import Report, Round, check, play
+from linearizability.strikes import (
+    BLOCK,
     FAULTS,
     FLUSH_SCRIPTS,
+    KILL,
+    KILL_AFTER,
+    KILL_BEFORE,
     KILL_CLIENTS,
-    KILL_WORKER,
     LOSE,
     PROCESSES,
-    Report,
-    Round,
-    check,
-    play,
+    STOP,
 )
 from linearizability.traffic import ASYNC, SYNC
 
@@ -37,7 +38,16 @@ if TYPE_CHECKING:
 CASES: Final = tuple(itertools.product(("redis", "sqlite"), (SYNC, ASYNC), (0.0, 0.1)))
 #: Seconds of one round, and how often each fault comes in it.
 ROUND: Final = 10.0
-STRIKES: Final = {KILL_WORKER: 5, KILL_CLIENTS: 2, FLUSH_SCRIPTS: 10, LOSE: 3}
+STRIKES: Final = {
+    KILL: 2,
+    KILL_BEFORE: 3,
+    KILL_AFTER: 3,
+    STOP: 3,
+    BLOCK: 1,
+    KILL_CLIENTS: 2,
+    FLUSH_SCRIPTS: 10,
+    LOSE: 3,
+}
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -61,9 +71,13 @@ class Total:
     rounds: int = 0
     sums: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
+    #: Of each store and colour: operations without an answer, and those of them that have happened.
+    losses: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def add(self, report: Report) -> None:
+    def add(self, case: str, report: Report) -> None:
         self.rounds += 1
+        unanswered, happened = self.losses.get(case, (0, 0))
+        self.losses[case] = (unanswered + report.unanswered, happened + report.happened)
         self.verdicts += report.verdicts
         for name in ("operations", "unanswered", "happened", "local", "changes", "calls", "viewed"):
             self.sums[name] += getattr(report, name)
@@ -74,6 +88,7 @@ class Total:
             f"{self.rounds} rounds of {PROCESSES} processes, each in an order that the machine explains:",
             f"  {sums['operations']:>9,} operations on a store",
             f"  {sums['unanswered']:>9,} of them without an answer, of which {sums['happened']:,} have happened",
+            *(f"  {all_:>9,} with {case}, {some:,} have happened" for case, (all_, some) in self.losses.items()),
             f"  {sums['local']:>9,} decisions of stand-ins",
             f"  {sums['changes']:>9,} changes of state",
             f"  {sums['calls']:>9,} calls, {sums['viewed']:,} of which a local view decided",
@@ -93,11 +108,9 @@ def run(options: argparse.Namespace, server: servers.RedisServer, fleet: Fleet, 
         place.mkdir(parents=True)
         url = server.url if kind == "redis" else f"sqlite:///{place}/circuits.db"
         faults = {fault: STRIKES[fault] for fault in FAULTS[kind]}
-        todo = Round(
-            url, f"round-{number}", colour, max_staleness, min(ROUND, max(1.0, left)), options.seed + number, faults
-        )
+        todo = Round(url, f"round-{number}", colour, max_staleness, ROUND, options.seed + number, faults)
         report = check(play(todo, fleet, place), todo)
-        total.add(report)
+        total.add(f"{kind}, {colour}", report)
         minutes = (time.monotonic() - began) / 60
         case = f"{kind}, {colour}, max_staleness {max_staleness}"
         sys.stderr.write(f"[{minutes:.1f} of {options.minutes:g} min] round {number + 1}, {case}: {report}\n")

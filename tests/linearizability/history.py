@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pybreaker_ext.machine import Decision, Event, Policy, Record
+from pybreaker_ext.storage.history import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,6 +74,8 @@ class History:
 
     operations: list[Operation] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    #: The store's own account of what has changed the state.
+    changes: list[Change] = field(default_factory=list)
 
     def of_store(self) -> list[Operation]:
         return [operation for operation in self.operations if operation.where == STORE]
@@ -104,7 +107,10 @@ def read(paths: Iterable[Path]) -> History:
         begun: dict[int, Operation] = {}
         calls: dict[int, Call] = {}
         for line in _lines(path):
-            _note(line, path.stem, begun, calls)
+            if line[0] == "kept":
+                history.changes += [Change(*change) for change in line[1]]
+            else:
+                _note(line, path.stem, begun, calls)
         history.operations += begun.values()
         history.calls += calls.values()
     return history
@@ -130,8 +136,8 @@ def _note(line: list[Any], process: str, begun: dict[int, Operation], calls: dic
         case "unhappened":
             del begun[number]
         case "lost":
-            (ended,) = rest
-            begun[number] = Operation(time, ended, LOSE, process=process, where=LOCAL)
+            ended, where = rest
+            begun[number] = Operation(time, ended, LOSE, process=process, where=where)
         case "call":
             calls[number] = Call(process, number, time, *rest)
         case "ran":

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from redis import Redis
+import servers
 
-from linearizability.checker import Step, linearized
-from linearizability.history import LOCAL, History, Operation, read
-from linearizability.history import LOSE as LOST
-from linearizability.recorder import Recorder
-from linearizability.traffic import KEPT, Plan, work
+from linearizability.account import Account, changes_of
+from linearizability.checker import linearized
+from linearizability.crew import Crew
+from linearizability.history import LOCAL, History, read
+from linearizability.recorder import KEPT, Observer
+from linearizability.strikes import Striker
+from linearizability.traffic import Plan, work
 from linearizability.views import WALL, Timeline, check_views
-from pybreaker_ext.machine import Event, Policy
-from pybreaker_ext.storage.history import Change
+from linearizability.ways import ways_to
+from pybreaker_ext.storage.outage import RETRY_INTERVAL
+from pybreaker_ext.storage.redis_urls import TIMEOUT
+from pybreaker_ext.storage.sqlite_file import LOCK_TIMEOUT
 from pybreaker_ext.storage.urls import from_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fleet import Fleet
 
-PROCESSES: Final = 8
+    from linearizability.steps import Step
+    from pybreaker_ext.storage.history import Change
 
-KILL_WORKER: Final = "SIGKILL of a worker"
-KILL_CLIENTS: Final = "CLIENT KILL"
-FLUSH_SCRIPTS: Final = "SCRIPT FLUSH"
-LOSE: Final = "all records lost"
-#: What a round on each kind of store can be told to break.
-FAULTS: Final = {
-    "redis": (KILL_WORKER, KILL_CLIENTS, FLUSH_SCRIPTS, LOSE),
-    "sqlite": (KILL_WORKER, LOSE),
-}
+#: Seconds that an operation waits for its store.
+PATIENCE: Final = {"redis": TIMEOUT, "sqlite": LOCK_TIMEOUT}
+
+
+class TooCalmError(AssertionError):
+    """Nothing that matters has happened in a round, so that all was in order says nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,25 @@ class Round:
     seed: int
     #: How often in this time each of these is done, on average.
     faults: dict[str, int] = field(default_factory=dict)
+    #: Seconds that an operation waits for its store, and from one look for a store that is away to the next;
+    #: 0.0: the package's own, for which a short round has no time.
+    patience: float = 0.0
+    retry: float = RETRY_INTERVAL
     #: What the processes run; a broken store has its own.
     work: Callable[[Plan], int] = work
 
     @property
     def kind(self) -> str:
         return self.url.partition(":")[0]
+
+    @property
+    def waits(self) -> float:
+        return self.patience or PATIENCE[self.kind]
+
+    def storage(self) -> Any:
+        """Return a storage that is in no hurry."""
+        patience = servers.PATIENCE if self.kind == "redis" else ""
+        return from_url(self.url + patience, self.name, history=KEPT)
 
 
 @dataclass
@@ -88,10 +101,7 @@ class Report:
 
 def play(todo: Round, fleet: Fleet, directory: Path) -> History:
     """Let the processes run, break things around them, and return what all of them wrote down."""
-    recorder = Recorder(directory / "observer.jsonl")
-    observer: Any = from_url(todo.url, todo.name, history=KEPT)
-    recorder.attach(observer)
-    crew = _Crew(todo, fleet, directory)
+    observer = Observer(directory / "observer.jsonl", todo.storage())
     luck = random.Random(todo.seed)
     end = time.monotonic() + todo.seconds
     due = sorted(
@@ -99,61 +109,22 @@ def play(todo: Round, fleet: Fleet, directory: Path) -> History:
         for fault, times in todo.faults.items()
         for _ in range(times)
     )
-    losses = []
-    for moment, fault in due:
-        time.sleep(max(0.0, moment - time.monotonic()))
-        losses += _strike(fault, todo, crew, luck)
-    crew.finish()
-    observer.apply(Event("read"), Policy())  # nobody writes any more, so all that has happened shows
-    history = read(sorted(directory.glob("*.jsonl")))
-    history.operations += losses
-    return history
+    with ways_to(todo.url, todo.waits, luck) as ways:
 
+        def plan_of(place: int, path: Path, number: int) -> Plan:
+            way = ways[bool(todo.faults) and place % 2]
+            seed = todo.seed * 1_000 + number
+            return Plan(way, todo.name, path, todo.colour, todo.max_staleness, seed, todo.waits, todo.retry)
 
-class _Crew:
-    """The processes; one that is killed has a successor, with a file of its own."""
-
-    def __init__(self, todo: Round, fleet: Fleet, directory: Path) -> None:
-        self._todo, self._fleet, self._directory = todo, fleet, directory
-        self._end = time.monotonic() + todo.seconds
-        self._started = 0
-        fleet.ready()
-        for place in range(len(fleet.workers)):
-            self._start(place)
-
-    def _start(self, place: int) -> None:
-        todo = self._todo
-        self._started += 1
-        path = self._directory / f"process-{self._started}.jsonl"
-        left = max(0.0, self._end - time.monotonic())
-        seed = todo.seed * 1_000 + self._started
-        plan = Plan(todo.url, todo.name, str(path), todo.colour, todo.max_staleness, left, seed)
-        self._fleet.workers[place].send(todo.work, plan)
-
-    def kill(self, place: int) -> None:
-        self._fleet.workers[place].kill()
-        self._fleet.ready()
-        self._start(place)
-
-    def finish(self) -> None:
-        for worker in self._fleet.workers:
-            worker.answer()
-
-
-def _strike(fault: str, todo: Round, crew: _Crew, luck: random.Random) -> list[Operation]:
-    """Break something; return what that did to the record."""
-    if fault == KILL_WORKER:
-        crew.kill(luck.randrange(PROCESSES))
-        return []
-    began = time.monotonic_ns()
-    if todo.kind == "sqlite":
-        with closing(sqlite3.connect(todo.url.removeprefix("sqlite:///"), timeout=60, isolation_level=None)) as file:
-            file.execute("DELETE FROM circuits")
-    else:
-        with Redis.from_url(todo.url) as client:
-            deed = {KILL_CLIENTS: client.client_kill_filter, FLUSH_SCRIPTS: client.script_flush, LOSE: client.flushall}
-            deed[fault](**{"_type": "normal"} if fault == KILL_CLIENTS else {})
-    return [Operation(began, time.monotonic_ns(), LOST, process="fault")] if fault == LOSE else []
+        crew = Crew(fleet, directory, plan_of, todo.work)
+        striker = Striker(todo.url, todo.name, todo.waits, crew, observer, luck)
+        for moment, fault in due:
+            time.sleep(max(0.0, moment - time.monotonic()))
+            striker.strike(fault)
+        time.sleep(max(0.0, end - time.monotonic()))
+        crew.finish()
+    observer.end()  # nobody writes any more, so all that has happened shows
+    return read(sorted(directory.glob("*.jsonl")))
 
 
 def check(history: History, todo: Round) -> Report:
@@ -163,10 +134,11 @@ def check(history: History, todo: Round) -> Report:
         AssertionError: It does not fit together; the message tells what.
     """
     began = time.monotonic()
-    steps = linearized(history.of_store())
+    stored = Account(history.changes)
+    steps = linearized(history.of_store(), account=stored)
     check_clock(history)
     check_generations(steps)
-    check_changes(steps, kept(todo), history)
+    check_changes(steps, stored, history)
     shared = Timeline(steps)
     timelines = {process: [shared] for process in history.processes}
     local = 0
@@ -180,12 +152,15 @@ def check(history: History, todo: Round) -> Report:
         timelines.setdefault(call.process, [shared])
     views = check_views(history, timelines, todo.max_staleness)
     unanswered = [each for each in history.of_store() if not each.answered]
+    happened = sum(not step.operation.answered for step in steps)
+    if todo.faults:
+        check_losses(len(unanswered), happened)
     return Report(
         operations=len(history.of_store()),
         unanswered=len(unanswered),
-        happened=sum(not step.operation.answered for step in steps),
+        happened=happened,
         local=local,
-        changes=len(changes_of(steps)),
+        changes=len(changes_of(step.decision for step in steps)),
         calls=sum(bool(call.outcome) for call in history.calls),
         viewed=views["viewed"],
         verdicts=Counter(f"{s.operation.event.kind} {s.decision.verdict}" for s in steps if s.decision),
@@ -193,42 +168,29 @@ def check(history: History, todo: Round) -> Report:
     )
 
 
-def kept(todo: Round) -> list[Change]:
-    """Return the changes of state that the store itself has kept."""
-    storage: Any = from_url(todo.url, todo.name, history=KEPT)
-    changes: list[Change] = storage.history(KEPT)
-    return changes
-
-
-def changes_of(steps: Iterable[Step]) -> list[Change]:
-    """Return the changes of state that an order of operations makes, without who made them."""
-    return [
-        Change(decision.now, decision.old_state, decision.after.state, decision.after.reason, "")
-        for _, decision, _ in steps
-        if decision is not None and decision.write and decision.after.generation != decision.old_generation
-    ]
-
-
-def check_changes(steps: list[Step], stored: list[Change], history: History) -> None:
+def check_changes(steps: list[Step], stored: Account, history: History) -> None:
     """Compare the store's own account of the circuit's past with the order that was found.
 
-    A loss takes it along in Redis. What nobody ever saw may stand in the account only.
+    What nobody ever saw may stand in the account only.
     """
-    lost = [place for place, step in enumerate(steps) if step.decision is None]
-    expected = changes_of(steps)
-    after_loss = changes_of(steps[lost[-1] + 1 :]) if lost else expected
-    actual = [change._replace(worker="") for change in stored]
+    expected, actual = changes_of(step.decision for step in steps), stored.changes
     unseen = sum(not each.answered for each in history.of_store()) - sum(not step.operation.answered for step in steps)
-    if not (_is_within(expected, actual, unseen) or (lost and _is_within(after_loss, actual, unseen))):
+    if not _is_within(expected, actual, unseen):
         raise AssertionError(
-            f"the store has kept {len(actual)} changes of state, and the order has {len(expected)}, "
-            f"{len(after_loss)} after the last loss:\n{actual[-5:]}\n{expected[-5:]}"
+            f"the store has kept {len(actual)} changes of state, and the order has {len(expected)}:\n"
+            f"{actual[-5:]}\n{expected[-5:]}"
         )
 
 
-def _is_within(expected: list[Change], actual: list[Change], spare: int) -> bool:
+def _is_within(expected: Sequence[Change], actual: Sequence[Change], spare: int) -> bool:
     left = iter(actual)
     return len(actual) <= len(expected) + spare and all(any(each == other for other in left) for each in expected)
+
+
+def check_losses(unanswered: int, happened: int) -> None:
+    """Raise TooCalmError unless answers were lost, some after their operation had happened and some before."""
+    if not 0 < happened < unanswered:
+        raise TooCalmError(f"{unanswered} operations were unanswered, of which {happened} have happened")
 
 
 def check_clock(history: History) -> None:

@@ -10,15 +10,17 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pybreaker_ext
-from linearizability.recorder import Recorder, current
+from linearizability.orders import ORDERS, Orders
+from linearizability.recorder import KEPT, Recorder, current
+from pybreaker_ext.storage import outage, sqlite_file
 from pybreaker_ext.storage.urls import from_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
 #: Short times, so that all states are seen many times in a second.
 SETTINGS: Final[dict[str, Any]] = {
@@ -29,8 +31,6 @@ SETTINGS: Final[dict[str, Any]] = {
     "probe_timeout": 0.06,
     "backoff": pybreaker_ext.Backoff(2.0, maximum=0.1, jitter=0.5),
 }
-#: Changes of state that the store keeps: more than a round makes.
-KEPT: Final = 100_000
 #: What each thread or task does at least, however slow the machine is.
 LEAST: Final = 10
 #: Calls at once in one process.
@@ -63,11 +63,13 @@ class Plan:
 
     url: str
     name: str
-    path: str
+    path: Path
     colour: str
     max_staleness: float
-    seconds: float
     seed: int
+    #: Seconds that an operation waits for its store, and from one look for a store that is away to the next.
+    patience: float
+    retry: float
 
 
 @dataclass
@@ -77,12 +79,12 @@ class Player:
     breaker: Any
     recorder: Recorder
     luck: random.Random
-    end: float
+    orders: Orders
     call: int = field(default=0, init=False)
     deeds: int = field(default=0, init=False)
 
     def goes_on(self) -> bool:
-        return time.monotonic() < self.end or self.deeds < LEAST
+        return not self.orders.over or self.deeds < LEAST
 
     def begin(self) -> None:
         self.deeds += 1
@@ -121,8 +123,11 @@ class Player:
 def work(plan: Plan) -> int:
     """Do one process's part."""
     logging.disable(logging.WARNING)  # that a store is away is what is wanted here
+    vars(sqlite_file).update(LOCK_TIMEOUT=plan.patience)
+    vars(outage).update(RETRY_INTERVAL=plan.retry)
     storage = from_url(plan.url, plan.name, history=KEPT)
-    recorder = Recorder(Path(plan.path))
+    orders = Orders(plan.path.with_name(ORDERS))
+    recorder = Recorder(plan.path, orders)
     recorder.attach(storage)
     breaker = pybreaker_ext.CircuitBreaker(
         state_storage=storage,
@@ -131,9 +136,8 @@ def work(plan: Plan) -> int:
         max_staleness=plan.max_staleness,
         **SETTINGS,
     )
-    end = time.monotonic() + plan.seconds
     number = TASKS if plan.colour == ASYNC else THREADS
-    players = [Player(breaker, recorder, random.Random(f"{plan.seed} {n}"), end) for n in range(number)]
+    players = [Player(breaker, recorder, random.Random(f"{plan.seed} {n}"), orders) for n in range(number)]
     if plan.colour == ASYNC:
         asyncio.run(_all_async(players))
     else:

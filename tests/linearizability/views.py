@@ -13,7 +13,7 @@ from pybreaker_ext.machine import ADMITTED, CLOSED, OPEN, REJECTED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from linearizability.checker import Step
+    from linearizability.steps import Step
     from pybreaker_ext.machine import Record
 
 #: Milliseconds by which a wall clock may be set right in a round.
