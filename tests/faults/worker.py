@@ -6,6 +6,8 @@ These functions travel to worker processes by name (see `fleet.py`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import gc
 import logging
 import os
@@ -19,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pybreaker_ext
-from faults import board, calls, clocks
+from faults import board, calls, clocks, lateness
 from faults.attempt import Attempt
+from faults.notes import HEARD, LATE, Notes
 
 if TYPE_CHECKING:
-    from faults.calls import Call
+    from collections.abc import Callable
 
 #: Seconds between two calls of a thread or task.
 PAUSE: Final = 0.02
@@ -46,6 +49,8 @@ class Plan:
     #: The circuit's.
     name: str
     board: str
+    #: The file for the process's notes.
+    notes: str
     number: int
     colour: str
     max_staleness: float
@@ -64,7 +69,7 @@ class Vitals(NamedTuple):
     tasks: int
     files: int
     children: int
-    #: Bytes.
+    #: Bytes that are its own: not those of files that it maps, its notes among them.
     memory: int
 
 
@@ -95,21 +100,21 @@ class Work:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.board = board.Board(plan.board)
+        self.notes = Notes(plan.notes)
         self.heard = Heard()
-        self.calls: list[Call] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self._listen()
         self.breaker = breaker_of(plan)
         self.storage: Any = self.breaker._state_storage
         self._stopping = threading.Event()
-        self._lanes = [threading.Thread(target=lane, daemon=True) for lane in self._targets()]
-        for lane in self._lanes:
-            lane.start()
+        self._threads = [threading.Thread(target=target, daemon=True) for target in (self._watch, *self._targets())]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        for lane in self._lanes:
-            lane.join()
+        for thread in self._threads:
+            thread.join()
         logging.getLogger().removeHandler(self.heard)
 
     def look(self) -> Look:
@@ -128,14 +133,33 @@ class Work:
         sys.unraisablehook = lambda problem: lines.append(f"ERROR unraisable: {problem.exc_value!r}")
         threading.excepthook = lambda problem: lines.append(f"ERROR thread: {problem.exc_value!r}")
 
-    def _targets(self) -> list[Any]:
+    def tell(self) -> None:
+        """Note what was logged since this was last called; a log's handler itself must not, which may run anywhere."""
+        while self.heard.lines:
+            with contextlib.suppress(IndexError):  # the other thread that tells was faster
+                self.notes.write(HEARD, self.heard.lines.pop(0))
+
+    def _watch(self) -> None:
+        lateness.watch(self._stopping, self._note_lateness)
+
+        self.tell()
+
+    def _note_lateness(self, start: float, end: float, seconds: float) -> None:
+        self.tell()
+        self.notes.write(LATE, start, end, seconds)
+
+    def _targets(self) -> list[Callable[[], None]]:
         if self.plan.colour == THREADS:
-            return [self._lane] * self.plan.lanes
+            return [functools.partial(self._lane, lane) for lane in range(self.plan.lanes)]
         return [lambda: asyncio.run(self._loop())]
 
-    def _lane(self) -> None:
+    def _attempt(self, lane: int) -> Attempt:
+        note = functools.partial(self.notes.write, lane)
+        return Attempt(self.board, self.plan.number, lambda: self.storage.outage.epoch, note)
+
+    def _lane(self, lane: int) -> None:
         while not self._stopping.wait(PAUSE):
-            attempt = Attempt(self.board, self.plan.number, self.storage.outage.epoch)
+            attempt = self._attempt(lane)
             try:
                 verdict, error = attempt.returned(self.breaker.call(attempt.backend)), None
             except BaseException as caught:  # noqa: BLE001  whatever a caller gets is noted
@@ -144,12 +168,12 @@ class Work:
 
     async def _loop(self) -> None:
         self.loop = asyncio.get_running_loop()
-        await asyncio.gather(*(self._lane_async() for _ in range(self.plan.lanes)))
+        await asyncio.gather(*(self._lane_async(lane) for lane in range(self.plan.lanes)))
 
-    async def _lane_async(self) -> None:
+    async def _lane_async(self, lane: int) -> None:
         while not self._stopping.is_set():
             await asyncio.sleep(PAUSE)
-            attempt = Attempt(self.board, self.plan.number, self.storage.outage.epoch)
+            attempt = self._attempt(lane)
             try:
                 verdict, error = attempt.returned(await self.breaker.call_async(attempt.backend_async)), None
             except BaseException as caught:  # noqa: BLE001  whatever a caller gets is noted
@@ -158,7 +182,7 @@ class Work:
 
     def _note(self, attempt: Attempt, verdict: str, error: BaseException | None) -> None:
         number = self.plan.number
-        self.calls.append(attempt.noted(verdict, error, self.storage.outage.epoch))
+        attempt.end(verdict, error)
         self.board.add(number, board.CALLS)
         if verdict == calls.REJECTED:
             self.board.add(number, board.REJECTIONS)
@@ -193,13 +217,9 @@ def end() -> None:
     work().stop()
 
 
-def collect() -> tuple[list[Call], list[str]]:
-    """Return what was noted and heard since this was last called."""
-    mine = work()
-    noted, mine.calls = mine.calls, []
-    heard = mine.heard.lines[:]
-    del mine.heard.lines[: len(heard)]
-    return noted, heard
+def tell() -> None:
+    """Note now what was logged until now."""
+    work().tell()
 
 
 def look() -> Look:
@@ -216,7 +236,7 @@ def vitals() -> Vitals:
     mine = work()
     tasks = len(asyncio.all_tasks(mine.loop)) if mine.loop is not None else 0
     status = Path("/proc/self/status").read_text()
-    kilobytes = next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]
+    kilobytes = next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1]
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     return Vitals(threading.active_count(), tasks, files, len(children), int(kilobytes) * 1024)
