@@ -29,9 +29,9 @@ LONGEST_OPEN: Final[float] = SETTINGS["reset_timeout"]
 
 #: Seconds that a connection to Redis may take, and an answer, by default.
 TIMEOUT: Final = 0.25
-#: Answers that a call waits for at most: of a new connection redis-py's six, and that to the first script; and that
-#: to the report.
-ANSWERS: Final = 8
+#: Answers that a call waits for at most: of a new connection, to HELLO and three CLIENT commands; two to a script
+#: that the server doesn't know yet; one to the report.
+ANSWERS: Final = 7
 
 
 class Place:
