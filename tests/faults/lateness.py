@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Seconds that the thread sleeps.
 NAP: Final = 0.02
-#: Seconds by which each timer is late, and which aren't worth a note.
-USUAL: Final = 0.001
 #: Seconds before and after a call in which the machine's lateness is taken for the call's.
 AROUND: Final = 0.1
 THREADS: Final = "/proc/self/task"
@@ -36,15 +34,13 @@ class Late(NamedTuple):
 
 
 def watch(stopping: threading.Event, note: Callable[[float, float, float], object]) -> None:
-    """Sleep again and again, and note what was missed meanwhile: from when to when, and how many seconds."""
+    """Sleep again and again, and note each time what was missed: from when to when, and how many seconds."""
     end, waited = time.monotonic(), waited_for_processors()
     while not stopping.is_set():
         start, before = end, waited
         time.sleep(NAP)
         end, waited = time.monotonic(), waited_for_processors()
-        missed = max(0.0, end - start - NAP) + max(0.0, waited - before)
-        if missed > USUAL:
-            note(start, end, missed)
+        note(start, end, max(0.0, end - start - NAP) + max(0.0, waited - before))
 
 
 def waited_for_processors() -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +59,14 @@ class Diary:
         self.notes = notes
         self._under_way: dict[int, Call] = {}
 
-    def read_on(self, told: Told, *, alive: bool) -> None:
-        """Add to what was told since this was last called."""
+    def read_on(self, told: Told, now: float, *, alive: bool) -> None:
+        """Add to what was told since this was last called.
+
+        Args:
+            told: To this.
+            now: Since when the process has noted all that had happened; on the monotonic clock.
+            alive: Whether calls may still end.
+        """
         log = Log(self.worker, alive)
         told.logs.append(log)
         for note in self.notes.read_on():
@@ -74,7 +79,7 @@ class Diary:
                     told.calls += self._step(lane, step, what)
         unended = self._under_way.values()
         if alive:
-            told.under_way += (so_far(call, time.monotonic()) for call in unended)
+            told.under_way += (so_far(call, now) for call in unended)
         else:
             told.calls += unended
 

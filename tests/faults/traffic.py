@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -90,11 +91,11 @@ class Traffic:
 
     def collect(self) -> Told:
         """Return what all workers have told since this was last called, also those that are dead."""
+        told, now = Told(), time.monotonic()
         self.ask_all(worker.tell)
-        told = Told()
         for process, diary in list(self._diaries.items()):
             alive = process.process.is_alive()
-            diary.read_on(told, alive=alive)
+            diary.read_on(told, now, alive=alive)
             if not alive:
                 del self._diaries[process]
         told.calls.sort(key=lambda call: call.began)

@@ -6,7 +6,6 @@ These functions travel to worker processes by name (see `fleet.py`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import gc
 import logging
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two calls of a thread or task.
 PAUSE: Final = 0.02
+#: Seconds by which each timer is late, and which aren't worth a note.
+USUAL: Final = 0.001
 
 SETTINGS: Final[dict[str, Any]] = {
     "fail_max": 3,
@@ -106,7 +107,7 @@ class Work:
         self._listen()
         self.breaker = breaker_of(plan)
         self.storage: Any = self.breaker._state_storage
-        self._stopping = threading.Event()
+        self._stopping, self._noted = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._watch, *self._targets())]
         for thread in self._threads:
             thread.start()
@@ -134,19 +135,24 @@ class Work:
         threading.excepthook = lambda problem: lines.append(f"ERROR thread: {problem.exc_value!r}")
 
     def tell(self) -> None:
-        """Note what was logged since this was last called; a log's handler itself must not, which may run anywhere."""
-        while self.heard.lines:
-            with contextlib.suppress(IndexError):  # the other thread that tells was faster
-                self.notes.write(HEARD, self.heard.lines.pop(0))
+        """Wait until all that was logged until now is noted, and by how much the machine was late."""
+        for _ in range(2):  # the first may be of a moment before
+            self._noted.clear()
+            self._noted.wait()
 
     def _watch(self) -> None:
         lateness.watch(self._stopping, self._note_lateness)
 
-        self.tell()
-
     def _note_lateness(self, start: float, end: float, seconds: float) -> None:
-        self.tell()
-        self.notes.write(LATE, start, end, seconds)
+        self._hear()
+        if seconds > USUAL:
+            self.notes.write(LATE, start, end, seconds)
+        self._noted.set()
+
+    def _hear(self) -> None:
+        """Note what was logged; a log's handler itself must not, which may run while another note is written."""
+        while self.heard.lines:
+            self.notes.write(HEARD, self.heard.lines.pop(0))
 
     def _targets(self) -> list[Callable[[], None]]:
         if self.plan.colour == THREADS:
@@ -218,7 +224,7 @@ def end() -> None:
 
 
 def tell() -> None:
-    """Note now what was logged until now."""
+    """See to it that all is noted that was until now."""
     work().tell()
 
 
