@@ -8,13 +8,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import logging
 import os
 import resource
-import sys
 import threading
 import time
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -22,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pybreaker_ext
 from faults import board, calls, clocks, lateness
 from faults.attempt import Attempt
+from faults.heard import Heard
 from faults.notes import HEARD, LATE, Notes
 
 if TYPE_CHECKING:
@@ -82,19 +80,6 @@ class Look(NamedTuple):
     generation: int
 
 
-class Heard(logging.Handler):
-    """All that is logged in this process: ours, warnings, errors that nobody caught."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(f"{record.levelname} {record.name}: {record.getMessage()}")
-        if record.exc_info and record.exc_info[1]:
-            self.lines[-1] += f" ({record.exc_info[1]!r})"
-
-
 class Work:
     """One worker's breaker, and what calls it."""
 
@@ -102,9 +87,8 @@ class Work:
         self.plan = plan
         self.board = board.Board(plan.board)
         self.notes = Notes(plan.notes)
-        self.heard = Heard()
+        self.heard = Heard.all_of_this_process()
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._listen()
         self.breaker = breaker_of(plan)
         self.storage: Any = self.breaker._state_storage
         self._stopping, self._noted = threading.Event(), threading.Event()
@@ -116,7 +100,7 @@ class Work:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
-        logging.getLogger().removeHandler(self.heard)
+        self.heard.no_more()
 
     def look(self) -> Look:
         if self.loop is None:
@@ -124,15 +108,6 @@ class Work:
         else:
             found = asyncio.run_coroutine_threadsafe(self.breaker.snapshot_async(), self.loop).result()
         return Look(found.state.value, found.shared, found.generation)
-
-    def _listen(self) -> None:
-        logging.getLogger().addHandler(self.heard)
-        logging.getLogger("pybreaker_ext").setLevel(logging.INFO)
-        logging.captureWarnings(capture=True)
-        warnings.simplefilter("always")
-        lines = self.heard.lines
-        sys.unraisablehook = lambda problem: lines.append(f"ERROR unraisable: {problem.exc_value!r}")
-        threading.excepthook = lambda problem: lines.append(f"ERROR thread: {problem.exc_value!r}")
 
     def tell(self) -> None:
         """Wait until all that was logged until now is noted, and by how much the machine was late."""
@@ -150,7 +125,6 @@ class Work:
         self._noted.set()
 
     def _hear(self) -> None:
-        """Note what was logged; a log's handler itself must not, which may run while another note is written."""
         while self.heard.lines:
             self.notes.write(HEARD, self.heard.lines.pop(0))
 
