@@ -10,6 +10,7 @@ from faults import judging
 from faults.calls import against_knowledge, strange
 from faults.fault import Effect, Finding
 from faults.judging import BROKEN, CALM, CALM_AGAIN, END, MENDED, SICK, SICK_AGAIN, Span
+from faults.lateness import lag
 from faults.patience import NeverError, sleep, wait_until
 from faults.told import Told
 from faults.traffic import CREW
@@ -166,7 +167,7 @@ class Story:
         finding.median, finding.worst = 1000 * statistics.median(delays), 1000 * delays[-1]
         finding.p99 = 1000 * delays[min(len(delays) - 1, round(0.99 * len(delays)))]
         finding.alone = sum(call.alone for call in broken) / max(1, len(broken))
-        finding.machine = 1000 * max((late.seconds for late in told.lates), default=0.0)
+        finding.machine = 1000 * max((lag([late], late.start, late.end) for late in told.lates), default=0.0)
         if MENDED in self._began:
             seconds = (self._began[MENDED] - self._began[BROKEN]) * len({call.worker for call in broken})
             late = [call for call in self._during(BROKEN, MENDED) if call.delay > LATE]
