@@ -58,10 +58,10 @@ def spans(began: Mapping[str, float]) -> dict[str, Span]:
     return {phase: Span(phase, start, end) for (phase, start), (_, end) in pairwise(began.items())}
 
 
-def unheard(calls: Sequence[Call], phases: Iterable[Span], workers: Iterable[int]) -> Iterator[str]:
+def unheard(calls: Sequence[Call], phases: Iterable[Span], crew: Iterable[int]) -> Iterator[str]:
     """Tell of workers of which a phase has no call: nothing would be known of it, whatever had happened."""
     for span in phases:
-        missing = set(workers) - {call.worker for call in calls if span.holds(call)}
+        missing = set(crew) - {call.worker for call in calls if span.holds(call)}
         if span.phase in WITH_CALLS and missing:
             yield f"in the phase {span.phase!r} there was no call of worker {', '.join(map(str, sorted(missing)))}"
         if span.phase == SICK_AGAIN and not any(call.open_for for call in calls if span.holds(call)):
@@ -108,16 +108,22 @@ def too_late_when_well(calls: Sequence[Call], lates: Sequence[Late], phases: Ite
 def stuck(calls: Iterable[Call], lates: Sequence[Late], well: float, bound: float) -> Iterator[str]:
     """Tell when callers were turned away for longer than so many seconds after all was well.
 
-    Each worker may have to wait for each other one, so the machine's lateness in all of them is allowed.
+    An open time passes however late the machine is; of what follows, as much is allowed as the worker missed that
+    missed most, for it may have been the probe's.
     """
-    turned_away = [call.began for call in calls if call.verdict == REJECTED and call.began > well]
+    turned_away = [call.began for call in calls if call.verdict == REJECTED and call.began > well + bound]
     last = max(turned_away, default=well)
-    machine = lag(lates, well, last)
+    missed = [lag((late for late in lates if late.worker == worker), well + bound, last) for worker in workers(lates)]
+    machine = max(missed, default=0.0)
     if last - well > bound + PROBED + machine:
         yield (
             f"the circuit was still not closed {last - well:.3f} s after all was well, and {bound} s is allowed, "
             f"{PROBED} s for probes, and {machine:.3f} s for the machine"
         )
+
+
+def workers(lates: Iterable[Late]) -> set[int]:
+    return {late.worker for late in lates}
 
 
 def leaks(before: Mapping[int, Vitals], after: Mapping[int, Vitals], more_files: int) -> Iterator[str]:

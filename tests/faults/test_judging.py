@@ -125,8 +125,9 @@ class TestLateness:
         [
             (40.5 + PROBED, [], False),
             (40.6 + PROBED, [], True),
-            (40.6 + PROBED, [Late(1, 40.2, 40.4, 0.1), Late(3, 40.2, 40.4, 0.1)], False),
-            (40.6 + PROBED, [Late(1, 30.2, 30.4, 0.2)], True),
+            (40.59 + PROBED, [Late(1, 40.5, 40.6, 0.1), Late(3, 40.6, 40.7, 0.1)], False),
+            (40.7 + PROBED, [Late(1, 40.5, 40.6, 0.1), Late(3, 40.6, 40.7, 0.1)], True),  # only the latest counts
+            (40.6 + PROBED, [Late(1, 40.1, 40.3, 0.2)], True),  # in the open time itself
         ],
     )
     def test_a_circuit_stays_open_when_all_is_well(self, began: float, lates: list[Late], found: bool) -> None:
