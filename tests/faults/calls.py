@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 OK, FAILED, TRIPPED, REJECTED = "ok", "failed", "tripped", "rejected"
 #: The function ran, and its caller got neither its result nor its error.
 LOST: Final = "lost"
-ALLOWED: Final = frozenset({OK, FAILED, TRIPPED, REJECTED})
+#: The process was killed before the caller got anything: what the backend did may have been counted, or not.
+UNENDED: Final = "unended"
+ALLOWED: Final = frozenset({OK, FAILED, TRIPPED, REJECTED, UNENDED})
 
 #: Seconds for which a worker may rely on what it has seen.
 STALENESS: Final = 0.1
@@ -25,14 +27,16 @@ class Call(NamedTuple):
     began: float
     #: When the function began, 0.0 if it didn't run.
     ran: float
+    #: Infinite if it hasn't.
     ended: float
-    #: Seconds that the call took beyond its function.
+    #: Seconds that the call took beyond its function, so far.
     delay: float
     #: One of ALLOWED, LOST, or an error that no caller should see.
     verdict: str
     #: Seconds for which an open circuit said that it will reject; 0.0 when it was none.
     open_for: float
-    #: Who decided, before and after (see `storage/outage.py`): an even number is the store.
+    #: Who decided, before and after (see `storage/outage.py`): an even number is the store. Of a call that
+    #: hasn't ended, "after" is when its function began.
     epochs: tuple[int, int]
 
     @property

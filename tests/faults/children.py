@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from faults import board, worker
+from faults.judging import AWAY_LINE, BACK_LINE
+from faults.notes import ENDED, HEARD, LATE, Notes
 from faults.patience import PATIENCE, wait_until
-from faults.round import AWAY_LINE, BACK_LINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from multiprocessing.connection import Connection
 
-    from faults.calls import Call
     from faults.worker import Plan, Work
 
 METHODS: Final = ("fork", "forkserver", "spawn")
@@ -48,27 +48,46 @@ def have_leaving_child(wanted: int) -> None:
 
 
 def have_child(index: int, method: str, target: Callable[..., None], *args: Any) -> None:
-    """Have a child, and take what it has noted and heard for our own."""
+    """Have a child, and take what it has noted for our own."""
     mine = worker.work()
     process: Any = multiprocessing.current_process()
     process._config["daemon"] = False  # who is one has no children
     context: Any = multiprocessing.get_context(method)
-    plan = replace(mine.plan, number=mine.plan.number + CREW * (1 + index))
     ours, theirs = context.Pipe(duplex=False)
-    with tempfile.NamedTemporaryFile() as complaints, ours:
-        child = context.Process(target=live, args=(theirs, complaints.name, plan, target, *args))
+    with tempfile.TemporaryDirectory() as directory, ours:
+        notes, complaints = Notes.new(Path(directory) / "notes"), Path(directory) / "stderr"
+        plan = replace(mine.plan, number=mine.plan.number + CREW * (1 + index), notes=notes.path)
+        child = context.Process(target=live, args=(theirs, str(complaints), plan, target, *args))
         child.start()
         theirs.close()
-        noted, heard = ours.recv() if ours.poll(PATIENCE) else ([], [f"ERROR child: {method} gave no answer"])
+        if ours.poll(PATIENCE):
+            take_over(plan.number, notes.read_on(ours.recv()))
+        else:
+            mine.heard.lines.append(f"ERROR child: {method} gave no answer")
+        notes.close()
         child.join(PATIENCE)
         if child.exitcode is None:
             child.kill()
             child.join()
         if child.exitcode:
-            heard.append(f"ERROR child: {method} ended with {child.exitcode}")
-        heard += [f"ERROR child: {line}" for line in Path(complaints.name).read_text("utf-8").splitlines()]
-    mine.calls += noted
-    mine.heard.lines += heard
+            mine.heard.lines.append(f"ERROR child: {method} ended with {child.exitcode}")
+        mine.heard.lines += [f"ERROR child: {line}" for line in complaints.read_text("utf-8").splitlines()]
+
+
+def take_over(child: int, notes: Iterable[list[Any]]) -> None:
+    """Note what a child has noted, but for calls that it left, and outages, of whose ends it could not tell."""
+    mine = worker.work()
+    begun: dict[int, list[Any]] = {}
+    for note in notes:
+        match note:
+            case [kind, line] if kind == HEARD:
+                mine.heard.lines += [] if AWAY_LINE.search(line) or BACK_LINE.search(line) else [line]
+            case [kind, *_] if kind == LATE:
+                mine.notes.write(*note)
+            case [lane, step, *what]:
+                begun.setdefault(lane, []).append((step, *what))
+                for each in begun.pop(lane) if step == ENDED else ():
+                    mine.notes.write(LANES * child + lane, *each)
 
 
 def live(pipe: Connection, complaints: str, plan: Plan, target: Callable[..., None], *args: Any) -> None:
@@ -80,14 +99,11 @@ def live(pipe: Connection, complaints: str, plan: Plan, target: Callable[..., No
 def call_in_both_colours(pipe: Connection, plan: Plan, wanted: int) -> None:
     """Call through the breaker that was inherited, or that was made anew where nothing is."""
     inherited = worker.work().breaker if worker.is_begun() else None
-    noted: list[Call] = []
-    heard: list[str] = []
     for colour in COLOURS:
         work = worker.Work(replace(plan, colour=colour), inherited)
         until_counted(work, wanted)
         work.stop()
-        add_notes(work, noted, heard)
-    pipe.send((noted, heard))
+    pipe.send(work.notes.written())
 
 
 def leave_in_calls(pipe: Connection, plan: Plan, wanted: int) -> None:
@@ -96,10 +112,8 @@ def leave_in_calls(pipe: Connection, plan: Plan, wanted: int) -> None:
     until_counted(work, wanted)
     work.board.order(plan.number, board.LINGER)
     wait_until("a call lingers", lambda: has_parent() and not work.board.count(plan.number, board.ORDER))
-    noted: list[Call] = []
-    heard: list[str] = []
-    add_notes(work, noted, heard)
-    pipe.send((noted, heard))
+    work.tell()
+    pipe.send(work.notes.written())
 
 
 def until_counted(work: Work, wanted: int) -> None:
@@ -118,9 +132,3 @@ def has_parent() -> bool:
     if parent is None or not parent.is_alive():
         os._exit(1)
     return True
-
-
-def add_notes(work: Work, noted: list[Call], heard: list[str]) -> None:
-    """Add what a worker has noted and heard, but for outages: it ends before it could tell of their ends."""
-    noted += work.calls[:]
-    heard += [line for line in work.heard.lines if not AWAY_LINE.search(line) and not BACK_LINE.search(line)]

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from faults.fault import Fault
 
-#: Seconds that a machine with nothing else to do may add to a call.
-SLACK = 2.0
-
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -83,7 +80,7 @@ def run_all(faults: Sequence[Fault], number: int) -> list[Finding]:
 
 def _tried(fault: Fault) -> Finding:
     try:
-        return try_out(fault, SLACK)
+        return try_out(fault)
     except Exception as error:  # noqa: BLE001  the other faults happen all the same
         return Finding(fault.title, problems=[f"{type(error).__name__}: {error}"])
 
@@ -93,7 +90,7 @@ def run(chosen: Sequence[Fault], options: argparse.Namespace) -> report.Report:
     made.findings = run_all(chosen, options.jobs)
     if options.minutes and not options.quick:
         progress = Progress(1)
-        made.soak = run_soak(chosen, options.minutes, options.seed, progress.show, SLACK)
+        made.soak = run_soak(chosen, options.minutes, options.seed, progress.show)
         progress.end()
     return made
 

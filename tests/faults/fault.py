@@ -97,4 +97,8 @@ class Finding:
     alone: float = 0.0
     #: Seconds from the mending until the circuit was closed and shared in all workers.
     healed: float = 0.0
+    #: By how much a worker itself was late at most, because it had no processor or was stopped.
+    machine: float = 0.0
+    #: Whether decisions that workers made together were judged while it was broken, too: see `Fault`.
+    sound: bool = True
     skipped: str = ""

@@ -15,12 +15,23 @@ from faults.clocks import turned_redis, turned_sqlite
 from faults.old_redis import OLD_REDIS, old_program
 from faults.small_disk import small_disk
 from faults.tls import TRUSTED, Certificates
+from faults.worker import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import redis
     from proxy import Proxy
+
+#: A clock that was put right makes no circuit open for longer than one open time. The lease of a dead probe, which is
+#: longer, has begun two phases ago.
+LONGEST_OPEN: Final[float] = SETTINGS["reset_timeout"]
+
+#: Seconds that a connection to Redis may take, and an answer, by default.
+TIMEOUT: Final = 0.25
+#: Answers that a call waits for at most: of a new connection, to HELLO and three CLIENT commands; two to a script
+#: that the server doesn't know yet; one to the report.
+ANSWERS: Final = 7
 
 
 class Place:
@@ -31,6 +42,8 @@ class Place:
         bound: Seconds by which a call may be late when the store is away, by the default time-outs.
         more_files: Connections and files that a process may have more than before: one per thread or task that
             calls, and the pool's.
+        longest_open: Seconds in which an open circuit, that its backend and its store allow to, is closed again; None:
+            nobody asks.
         settings: Of the registry and the breakers, besides the usual ones.
         storage: Names what makes the storages, instead of the registry.
     """
@@ -38,6 +51,7 @@ class Place:
     url: str
     bound: ClassVar[float]
     more_files: ClassVar[int] = 4
+    longest_open: float | None = None
     storage: str = ""
 
     def __init__(self) -> None:
@@ -45,9 +59,9 @@ class Place:
 
 
 class RedisPlace(Place):
-    """One server: a connection and an answer may each take a quarter of a second."""
+    """One server: a connection, and the first answer that doesn't come, may each take a time-out."""
 
-    bound = 0.5
+    bound = 2 * TIMEOUT
 
     def __init__(self, server: servers.RedisServer) -> None:
         super().__init__()
@@ -61,9 +75,9 @@ class RedisPlace(Place):
 
 
 class TLSPlace(RedisPlace):
-    """One server that its users reach by TLS."""
+    """One server that its users reach by TLS: its handshake may take a time-out, too."""
 
-    bound = 0.75
+    bound = 3 * TIMEOUT
 
     def __init__(self, server: servers.RedisServer, port: int, certificates: Certificates) -> None:
         super().__init__(server)
@@ -72,7 +86,9 @@ class TLSPlace(RedisPlace):
 
 
 class ProxiedPlace(RedisPlace):
-    """One server behind a proxy."""
+    """One server behind a proxy: each answer may be late by almost a time-out, and so all are waited for."""
+
+    bound = ANSWERS * TIMEOUT
 
     def __init__(self, server: servers.RedisServer, proxy: Proxy) -> None:
         super().__init__(server)
@@ -81,9 +97,9 @@ class ProxiedPlace(RedisPlace):
 
 
 class SentinelPlace(Place):
-    """A primary and a replica, and three sentinels; of these each has a share of one time-out."""
+    """A primary and a replica, and three sentinels; of these each has a share of the time-outs for one server."""
 
-    bound = 1.0
+    bound = 2 * RedisPlace.bound
 
     def __init__(self, sentinels: servers.Sentinels) -> None:
         super().__init__()
@@ -94,9 +110,12 @@ class SentinelPlace(Place):
 
 
 class ClusterPlace(Place):
-    """Three primaries with a replica each. Connections to nodes that had the circuit before may stay."""
+    """Three primaries with a replica each. Connections to nodes that had the circuit before may stay.
 
-    bound = 1.0
+    Nodes that are asked where the circuit is have, together, the time-outs for one server.
+    """
+
+    bound = 2 * RedisPlace.bound
     more_files = 3 * Place.more_files
 
     def __init__(self, cluster: servers.Cluster) -> None:
@@ -169,12 +188,14 @@ def _small_disk(stack: contextlib.ExitStack) -> SQLitePlace:
 def _redis_clock(stack: contextlib.ExitStack) -> RedisPlace:
     place = _redis(stack)
     place.storage = turned_redis.__name__
+    place.longest_open = LONGEST_OPEN
     return place
 
 
 def _sqlite_clock(stack: contextlib.ExitStack) -> SQLitePlace:
     place = _sqlite(stack)
     place.storage = turned_sqlite.__name__
+    place.longest_open = LONGEST_OPEN
     return place
 
 

@@ -96,6 +96,12 @@ def _markdown(report: Report) -> Iterator[str]:
 
 def _about(report: Report) -> Iterator[str]:
     yield "Measured with " + ", ".join(f"{name} {value}" for name, value in report.machine.items()) + "."
+    unsound = [finding.title for finding in report.findings if not finding.sound and not finding.skipped]
+    if unsound:
+        yield (
+            "While these broke and were mended, an open circuit that one process had been told of was not taken for "
+            f"known to all, because the store may lose what it has told, or find it again: {'; '.join(unsound)}."
+        )
     soak = report.soak
     if soak is not None:
         faults = ", ".join(f"{number} {kind}" for kind, number in soak.faults.items())

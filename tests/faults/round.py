@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from faults.calls import OK, against_knowledge, strange
+from faults import judging
+from faults.calls import against_knowledge, strange
 from faults.fault import Effect, Finding
+from faults.judging import BROKEN, CALM, CALM_AGAIN, END, MENDED, SICK, SICK_AGAIN, Span
+from faults.lateness import lag
 from faults.patience import NeverError, sleep, wait_until
+from faults.told import Told
+from faults.traffic import CREW
 
 if TYPE_CHECKING:
     from faults.calls import Call
@@ -19,16 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds that each phase lasts at least.
 PHASE: Final = 0.3
-#: Seconds that a busy machine may add to any call.
-SLACK: Final = 5.0
 #: Seconds from which a call counts as late.
 LATE: Final = 0.05
-MORE_THREADS: Final = 1
-#: Commands that are under way in tasks of their own.
-MORE_TASKS: Final = 2
-
-AWAY_LINE: Final = re.compile("store is away")
-BACK_LINE: Final = re.compile("store is back")
 
 
 class Story:
@@ -37,61 +32,63 @@ class Story:
     Args:
         scene: Where, with traffic that runs.
         fault: What happens.
-        slack: Seconds that the machine may add to any call.
         phase: Seconds that each phase lasts at least.
     """
 
-    def __init__(self, scene: Scene, fault: Fault, slack: float = SLACK, phase: float = PHASE) -> None:
+    def __init__(self, scene: Scene, fault: Fault, phase: float = PHASE) -> None:
         self.scene = scene
         self.fault = fault
-        self.finding = Finding(fault.title)
+        self.finding = Finding(fault.title, sound=fault.sound)
         #: Whether the workers had not lived through other rounds: what is logged once was not logged then.
         self.fresh = True
-        self._slack = slack
         self._phase = phase
         self._began: dict[str, float] = {}
-        self._calls: list[Call] = []
-        self._heard: Counter[tuple[int, str]] = Counter()
+        #: When store and backend were well again, after the fault.
+        self._well = float("inf")
+        self._told = Told()
 
     def tell(self) -> Finding:
         try:
             self._happen()
         except NeverError as error:
             self.finding.problems.append(f"{error} (in the phase {list(self._began)[-1]!r}: {self._looks()})")
-        self._gather()
+        self._told = self.scene.traffic.collect()
+        self.finding.calls = len(self._told.calls)
         self._judge()
+        self._measure()
         return self.finding
 
     def _happen(self) -> None:
         traffic = self.scene.traffic
-        self._mark("calm")
+        self._mark(CALM)
         traffic.closes()
         self._go_on()
         before = traffic.vitals()
-        self._mark("broken")
+        self._mark(BROKEN)
         self.fault.breaks(self.scene)
         self._go_on()
-        self._mark("sick")
+        self._mark(SICK)
         traffic.board.sick = True
         self._again()
         traffic.rejections()
         self._go_on()
         self._take_effect()
-        self._mark("mended")
+        self._mark(MENDED)
         self._again()
         traffic.board.sick = False
         self.fault.mends(self.scene)
+        self._well = time.monotonic()
         traffic.closes()
-        self.finding.healed = time.monotonic() - self._began["mended"]
-        self._mark("sick again")
+        self.finding.healed = time.monotonic() - self._began[MENDED]
+        self._mark(SICK_AGAIN)
         traffic.board.sick = True
         traffic.rejections()
         traffic.board.sick = False
         traffic.closes()
         wait_until("a newcomer sees the same closed circuit as all workers", traffic.is_one_circuit)
-        self._mark("calm again")
+        self._mark(CALM_AGAIN)
         self._go_on()
-        self._mark("end")
+        self._mark(END)
         self._check_leaks(before)
 
     def _mark(self, phase: str) -> None:
@@ -120,93 +117,58 @@ class Story:
             return f"{type(error).__name__}: {error}"
 
     def _check_leaks(self, before: dict[int, Vitals]) -> None:
-        traffic, found = self.scene.traffic, {}
-        more_files = self.scene.place.more_files
+        found: list[str] = []
 
         def gone() -> bool:
-            found.update(traffic.vitals())
-            return not any(
-                more(before[number], after, more_files) for number, after in found.items() if number in before
-            )
+            found[:] = judging.leaks(before, self.scene.traffic.vitals(), self.scene.place.more_files)
+            return not found
 
         try:
             wait_until("nothing leaks", gone, pause=0.2)
         except NeverError:
-            for number, after in found.items():
-                if number in before and more(before[number], after, more_files):
-                    self.finding.problems.append(f"worker {number} had {before[number]}, and now {after}")
-
-    def _gather(self) -> None:
-        self._calls, heard = self.scene.traffic.collect()
-        for number, lines in heard.items():
-            self._heard.update((number, line) for line in lines)
-        self.finding.calls = len(self._calls)
+            self.finding.problems += found
 
     def _during(self, first: str, last: str) -> list[Call]:
-        start, end = self._began.get(first, 0.0), self._began.get(last, float("inf"))
-        return [call for call in self._calls if start <= call.began and call.ended < end]
+        span = Span(first, self._began.get(first, 0.0), self._began.get(last, float("inf")))
+        return [call for call in self._told.calls if span.holds(call)]
 
     def _judge(self) -> None:
-        problems = self.finding.problems
-        problems += strange(self._calls)
-        for phase, after in (("calm", "broken"), ("calm again", "end")):
-            found = {call.verdict for call in self._during(phase, after)} if phase in self._began else {OK}
-            if found - {OK}:
-                problems.append(f"in the phase {phase!r} calls were {', '.join(sorted(found - {OK}))}")
+        told, phases, problems = self._told, judging.spans(self._began), self.finding.problems
+        problems += judging.unheard(told.calls, phases.values(), range(len(CREW)))
+        problems += strange(told.calls)
+        problems += judging.uncalm(told.calls, phases.values())
         problems += sorted(set(against_knowledge(self._judgeable())))
-        self._judge_times()
-        self._judge_log()
+        problems += judging.too_late(told.calls + told.under_way, told.lates, self._bound())
+        problems += judging.too_late_when_well(told.calls, told.lates, phases.values())
+        longest = self.scene.place.longest_open
+        if longest is not None and MENDED in phases:
+            problems += judging.stuck(self._during(MENDED, SICK_AGAIN), told.lates, self._well, longest)
+        problems += judging.strange_logs(told.logs, self.fault, fresh=self.fresh)
+
+    def _bound(self) -> float:
+        bound: float = self.scene.place.bound if self.fault.bound is None else self.fault.bound
+        return bound
 
     def _judgeable(self) -> list[Call]:
-        """Return the calls whose deciders' knowledge nothing but calls could change."""
-        together = self._calls if self.fault.sound else self._during("calm", "broken") + self._during("sick again", "")
-        return [call for call in self._calls if call.alone] + [call for call in together if not call.alone]
+        """Return the calls whose deciders' knowledge nothing but calls could change.
 
-    def _judge_times(self) -> None:
-        finding = self.finding
-        calm, broken = self._during("calm", "broken"), self._during("broken", "sick again")
+        A store that loses or regains a circuit, while it breaks or is mended, makes worthless what one worker
+        has told of it; then only its users' own decisions are judged, and the time before and after.
+        """
+        calls = self._told.calls
+        together = calls if self.fault.sound else self._during(CALM, BROKEN) + self._during(SICK_AGAIN, "")
+        return [call for call in calls if call.alone] + [call for call in together if not call.alone]
+
+    def _measure(self) -> None:
+        finding, told = self.finding, self._told
+        calm, broken = self._during(CALM, BROKEN), self._during(BROKEN, SICK_AGAIN)
         finding.usual = 1000 * statistics.median([call.delay for call in calm] or [0.0])
         delays = sorted(call.delay for call in broken) or [0.0]
         finding.median, finding.worst = 1000 * statistics.median(delays), 1000 * delays[-1]
         finding.p99 = 1000 * delays[min(len(delays) - 1, round(0.99 * len(delays)))]
         finding.alone = sum(call.alone for call in broken) / max(1, len(broken))
-        if "mended" in self._began:
-            spans = (self._began["mended"] - self._began["broken"]) * len({call.worker for call in broken})
-            late = [call for call in self._during("broken", "mended") if call.delay > LATE]
-            finding.late = len(late) / spans if spans else 0.0
-        bound = self.fault.bound if self.fault.bound is not None else self.scene.place.bound
-        slowest = max((call.delay for call in self._calls), default=0.0)
-        if slowest > bound + self._slack:
-            finding.problems.append(f"a call was {slowest:.1f} s late, and {bound} s is allowed")
-
-    def _judge_log(self) -> None:
-        told: dict[int, list[str]] = {}
-        for (number, line), count in self._heard.items():
-            told.setdefault(number, []).extend([line] * count)
-        for number, lines in told.items():
-            away, back = (sum(bool(one.search(line)) for line in lines) for one in (AWAY_LINE, BACK_LINE))
-            usual = (0, 1) if self.fresh else (-1, 0, 1)
-            if away - back not in usual:
-                self.finding.problems.append(f"worker {number} logged {away} times that the store is away, {back} back")
-            says = [line for line in lines if self.fault.says and re.search(self.fault.says, line)]
-            allowed = [AWAY_LINE, BACK_LINE, *([re.compile(self.fault.allows)] if self.fault.allows else [])]
-            others = [line for line in lines if line not in says and not any(one.search(line) for one in allowed)]
-            self.finding.problems += [f"worker {number} logged: {line}" for line in sorted(set(others))]
-            if len(says) != len(set(says)):
-                self.finding.problems.append(f"worker {number} logged more than once: {says[0]}")
-        if self.fault.says and self.fresh and not any(re.search(self.fault.says, line) for _, line in self._heard):
-            self.finding.problems.append(
-                f"nobody logged {self.fault.says!r}, but {sorted({li for _, li in self._heard})}"
-            )
-        if self.fault.effect is Effect.AWAY and not any(AWAY_LINE.search(line) for _, line in self._heard):
-            self.finding.problems.append("nobody logged that the store is away")
-
-
-def more(before: Vitals, after: Vitals, more_files: int) -> bool:
-    """Tell whether a process uses more than it may."""
-    return (
-        after.threads > before.threads + MORE_THREADS
-        or after.tasks > before.tasks + MORE_TASKS
-        or after.files > before.files + more_files
-        or after.children > before.children
-    )
+        finding.machine = 1000 * max((lag([late], late.start, late.end) for late in told.lates), default=0.0)
+        if MENDED in self._began:
+            seconds = (self._began[MENDED] - self._began[BROKEN]) * len({call.worker for call in broken})
+            late = [call for call in self._during(BROKEN, MENDED) if call.delay > LATE]
+            finding.late = len(late) / seconds if seconds else 0.0

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from faults import patience
 from faults.fault import Scene
+from faults.judging import more
 from faults.places import CLUSTER, PROXIED, REDIS, SENTINELS, SQLITE, place_of
-from faults.round import SLACK, Story, more
+from faults.round import Story
 from faults.traffic import traffic_through
 from faults.worker_faults import FAULTS as OF_WORKERS
 
@@ -67,15 +68,13 @@ class Place:
         faults: What may happen in it.
         soak: What is told of it.
         seed: Chooses the faults.
-        slack: Seconds that a busy machine may add to any call.
     """
 
-    def __init__(self, kind: str, faults: Sequence[Fault], soak: Soak, seed: int, slack: float) -> None:
+    def __init__(self, kind: str, faults: Sequence[Fault], soak: Soak, seed: int) -> None:
         self._kind = kind
         self._faults = [one for one in faults if one.kind == kind and one.lasting and _fits(one)]
         self._soak = soak
         self._luck = random.Random(f"{seed}/{kind}")
-        self._slack = slack
         self._vitals: defaultdict[int, list[Vitals]] = defaultdict(list)
         self._bad = 0
         self._more_files = 0
@@ -100,7 +99,7 @@ class Place:
     def _round(self, scene: Scene) -> None:
         fault = self._luck.choice(self._faults)
         fault.prepares(scene)
-        story = Story(scene, fault, self._slack)
+        story = Story(scene, fault)
         story.fresh = not self._vitals
         finding = story.tell()
         soak, kind = self._soak, self._kind
@@ -144,15 +143,11 @@ def _fits(fault: Fault) -> bool:
     return fault not in OF_WORKERS or fault.kind == WITH_DEAD_WORKERS
 
 
-def run_soak(
-    faults: Sequence[Fault], minutes: float, seed: int, show: Callable[[str], None], slack: float = SLACK
-) -> Soak:
+def run_soak(faults: Sequence[Fault], minutes: float, seed: int, show: Callable[[str], None]) -> Soak:
     """Let faults happen in all places for so many minutes; `show` gets a line about it now and then."""
     soak, began = Soak(), time.monotonic()
     end = began + 60 * minutes
-    threads = [
-        threading.Thread(target=Place(kind, faults, soak, seed, slack).run, args=(end,), name=kind) for kind in KINDS
-    ]
+    threads = [threading.Thread(target=Place(kind, faults, soak, seed).run, args=(end,), name=kind) for kind in KINDS]
     for thread in threads:
         thread.start()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -105,11 +106,17 @@ def delete_only_the_file(scene: Scene) -> None:
 
 
 def forbid_writing(scene: Scene) -> None:
-    """Delete the file, and let nobody make another one; root, who may write everywhere, becomes nobody."""
+    """Put another directory there, in which nobody may make a file; root, who may everywhere, becomes nobody.
+
+    Files that were only deleted would be made again before the directory could be closed, and in one that is
+    closed its owner can't delete them.
+    """
     if os.geteuid() == 0:
         scene.traffic.ask_all(worker.become, NOBODY)
-    scene.place.path.parent.chmod(0o555)
-    delete(scene) if os.geteuid() == 0 else None
+    directory: Path = scene.place.path.parent
+    old = directory.rename(directory.with_name(f"{directory.name}-old"))
+    directory.mkdir(0o555)
+    shutil.rmtree(old)
 
 
 def allow_writing(scene: Scene) -> None:

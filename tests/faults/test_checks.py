@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import pybreaker_ext
 from faults.attempt import Attempt, BackendError
 from faults.board import Board
-from faults.calls import ALLOWED, FAILED, LOST, OK, REJECTED, TRIPPED, Call, against_knowledge, strange
+from faults.calls import ALLOWED, FAILED, LOST, OK, REJECTED, TRIPPED, UNENDED, Call, against_knowledge, strange
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +47,8 @@ def ran(began: float, worker: int = 1, epochs: tuple[int, int] = STORE) -> Call:
         ([rejected(10, 1, 1, ALONE), ran(10.5, 1, (3, 3))], False),  # another outage
         ([rejected(10, 1), ran(10.5, 1, ALONE)], False),
         ([rejected(10, 1), ran(10.5, 1, (0, 1))], False),  # the store went away meanwhile
+        ([rejected(10, 1), ran(10.5)._replace(verdict=UNENDED, ended=math.inf)], True),  # killed when it ran
+        ([rejected(10, 1), ran(10.5)._replace(verdict=UNENDED, ended=math.inf, ran=0.0)], False),  # or before
     ],
 )
 def test_a_function_that_runs_in_a_circuit_that_is_known_to_be_open(calls: list[Call], found: bool) -> None:
@@ -55,6 +58,10 @@ def test_a_function_that_runs_in_a_circuit_that_is_known_to_be_open(calls: list[
 def test_an_error_that_no_caller_should_see() -> None:
     assert list(strange([ran(1)._replace(verdict=verdict) for verdict in ALLOWED])) == []
     assert len(list(strange([ran(1)._replace(verdict=LOST), ran(1)._replace(verdict="RedisError: no")]))) == 2
+
+
+def an_attempt(board: Board, note: Any = lambda *_: None) -> Attempt:
+    return Attempt(board, 0, lambda: 0, note)
 
 
 class TestAttempt:
@@ -69,17 +76,17 @@ class TestAttempt:
         return lambda attempt: asyncio.run(attempt.backend_async())
 
     def test_a_result(self, board: Board, run: Any) -> None:
-        attempt = Attempt(board, 0, 0)
+        attempt = an_attempt(board)
         found = run(attempt)
         assert (attempt.returned(found), attempt.returned(None)) == (OK, LOST)
         assert attempt.raised(pybreaker_ext.CircuitBreakerError("after all")) == LOST
 
     def test_a_result_of_nothing(self, board: Board) -> None:
-        assert Attempt(board, 0, 0).returned(None) == LOST
+        assert an_attempt(board).returned(None) == LOST
 
     def test_an_error(self, board: Board, run: Any) -> None:
         board.sick = True
-        attempt = Attempt(board, 0, 0)
+        attempt = an_attempt(board)
         with pytest.raises(BackendError) as caught:
             run(attempt)
         trip, other = pybreaker_ext.CircuitBreakerError("open"), pybreaker_ext.CircuitBreakerError("open")
@@ -88,4 +95,4 @@ class TestAttempt:
         assert seen == [FAILED, TRIPPED, LOST, "OSError: no"]
 
     def test_a_rejection(self, board: Board) -> None:
-        assert Attempt(board, 0, 0).raised(pybreaker_ext.CircuitBreakerError("open")) == REJECTED
+        assert an_attempt(board).raised(pybreaker_ext.CircuitBreakerError("open")) == REJECTED

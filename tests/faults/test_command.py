@@ -27,9 +27,19 @@ USED = [(4, 2, 10, 0, 50), (5, 3, 11, 0, 51), (4, 2, 10, 0, 51)]
 
 def a_report() -> report.Report:
     findings = [
-        Finding("SQLite: deleted", calls=10, median=0.12, p99=3.4, worst=56.7, late=0.25, alone=0.5, healed=1.04),
+        Finding(
+            "SQLite: deleted",
+            sound=False,
+            calls=10,
+            median=0.12,
+            p99=3.4,
+            worst=56.7,
+            late=0.25,
+            alone=0.5,
+            healed=1.04,
+        ),
         Finding("Redis: killed", problems=["a caller got an error"]),
-        Finding("TLS: none", skipped="no TLS"),
+        Finding("TLS: none", sound=False, skipped="no TLS"),
     ]
     soak = Soak(90.0, 1234, {"SQLite": 3}, ["a worker grew"], 4567, {"SQLite": 8.9})
     soak.used["SQLite"] = [summed([Vitals(*numbers, megabytes * 10**6)] * 4) for *numbers, megabytes in USED]
@@ -107,6 +117,7 @@ def test_the_report_as_text() -> None:
     assert "SQLite: deleted  0.1 ms  3.4 ms  57 ms    0.2/s  50%    1.0 s       ok\n" in text
     assert "skipped: no TLS" in text
     assert "1,234 calls, 3 faults" in text
+    assert "may lose what it has told, or find it again: SQLite: deleted.\n" in text
     assert (
         "SQLite: 4 workers used, at the start, in the middle and at the end, 200.0, 204.0, 204.0 MB; "
         "16, 20, 16 threads; 8, 12, 8 tasks; 40, 44, 40 files; 0, 0, 0 children.\n"
@@ -116,8 +127,8 @@ def test_the_report_as_text() -> None:
 
 def test_the_report_in_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n\n{report.BEGIN}\nold\n{report.END}\n\nafter\n")
+    page.write_text(f"before\n\n{report.BEGIN}\nwas there\n{report.END}\n\nafter\n")
     report.write_markdown(a_report(), page)
     text = page.read_text()
-    assert (text.startswith("before\n\n"), text.endswith("\n\nafter\n"), "old" in text) == (True, True, False)
+    assert (text.startswith("before\n\n"), text.endswith("\n\nafter\n"), "was there" in text) == (True, True, False)
     assert "| SQLite: deleted | 0.1 ms |" in text

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,12 +15,13 @@ from fleet import Worker as Process
 
 from faults import board, worker
 from faults.calls import STALENESS
+from faults.notes import Notes
 from faults.patience import wait_until
+from faults.told import Diary, Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from faults.calls import Call
     from faults.places import Place
     from faults.worker import Look, Plan, Vitals
 
@@ -51,7 +53,8 @@ class Traffic:
         self.storages: dict[int, str] = {}
         self.processes: dict[int, Process] = {}
         self.pids: dict[int, int] = {}
-        self._told: dict[int, Callable[..., Any]] = {}
+        self._directory = path.parent
+        self._diaries: dict[Process, Diary] = {}
 
     @property
     def present(self) -> list[int]:
@@ -59,7 +62,8 @@ class Traffic:
 
     def start(self, number: int) -> None:
         """Start a worker, or the successor of one that is gone."""
-        self.processes[number] = Process(None)  # it shares the board instead
+        process = self.processes[number] = Process(None)  # it shares the board instead
+        self._diaries[process] = Diary(number, Notes.new(self._directory / f"notes-{process.process.pid}"))
         self.pids[number] = self.ask(number, worker.begin, self._plan(number))
         self.absent.discard(number)
 
@@ -87,11 +91,17 @@ class Traffic:
     def vitals(self) -> dict[int, Vitals]:
         return dict(zip(self.present, self.ask_all(worker.vitals), strict=True))
 
-    def collect(self) -> tuple[list[Call], dict[int, list[str]]]:
-        """Return what the present workers have noted and heard since this was last called."""
-        found = dict(zip(self.present, self.ask_all(worker.collect), strict=True))
-        noted = sorted((call for calls, _ in found.values() for call in calls), key=lambda call: call.began)
-        return noted, {number: heard for number, (_, heard) in found.items()}
+    def collect(self) -> Told:
+        """Return what all workers have told since this was last called, also those that are dead."""
+        told, now = Told(), time.monotonic()
+        self.ask_all(worker.tell)
+        for process, diary in list(self._diaries.items()):
+            alive = process.process.is_alive()
+            diary.read_on(told, now, alive=alive)
+            if not alive:
+                del self._diaries[process]
+        told.calls.sort(key=lambda call: call.began)
+        return told
 
     def some_calls(self, number: int = 5) -> None:
         """Wait until each present worker has made so many more calls."""
@@ -147,12 +157,15 @@ class Traffic:
         )
 
     def _plan(self, number: int) -> Plan:
+        """Return what this worker is told; a newcomer that only looks notes nothing."""
         colour, staleness = CREW[number]
-        place = self.place
+        place, process = self.place, self.processes[number]
+        notes = self._diaries[process].notes.path
         return worker.Plan(
             place.url,
             self.name,
             self.board.path,
+            notes,
             number,
             colour,
             staleness,

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from faults.fault import Finding, Scene
 from faults.places import place_of
-from faults.round import SLACK, Story
+from faults.round import Story
 from faults.traffic import traffic_through
 
 if TYPE_CHECKING:
     from faults.fault import Fault
 
 
-def try_out(fault: Fault, slack: float = SLACK) -> Finding:
+def try_out(fault: Fault) -> Finding:
     """Return what the fault shows."""
     reason = fault.impossible()
     if reason:
@@ -22,4 +22,4 @@ def try_out(fault: Fault, slack: float = SLACK) -> Finding:
         scene = Scene(place, traffic)
         fault.prepares(scene)
         traffic.start_all()
-        return Story(scene, fault, slack).tell()
+        return Story(scene, fault).tell()

@@ -6,27 +6,29 @@ These functions travel to worker processes by name (see `fleet.py`).
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
-import logging
 import os
 import resource
-import sys
 import threading
 import time
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pybreaker_ext
-from faults import board, calls, clocks, versions
+from faults import board, calls, clocks, lateness, versions
 from faults.attempt import Attempt
+from faults.heard import Heard
+from faults.notes import HEARD, LATE, Notes
 
 if TYPE_CHECKING:
-    from faults.calls import Call
+    from collections.abc import Callable
 
 #: Seconds between two calls of a thread or task.
 PAUSE: Final = 0.02
+#: Seconds by which each timer is late, and which aren't worth a note.
+USUAL: Final = 0.001
 
 SETTINGS: Final[dict[str, Any]] = {
     "fail_max": 3,
@@ -46,6 +48,8 @@ class Plan:
     #: The circuit's.
     name: str
     board: str
+    #: The file for the process's notes.
+    notes: str
     number: int
     colour: str
     max_staleness: float
@@ -64,7 +68,7 @@ class Vitals(NamedTuple):
     tasks: int
     files: int
     children: int
-    #: Bytes.
+    #: Bytes that are its own: not those of files that it maps, its notes among them.
     memory: int
 
 
@@ -76,41 +80,28 @@ class Look(NamedTuple):
     generation: int
 
 
-class Heard(logging.Handler):
-    """All that is logged in this process: ours, warnings, errors that nobody caught."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(f"{record.levelname} {record.name}: {record.getMessage()}")
-        if record.exc_info and record.exc_info[1]:
-            self.lines[-1] += f" ({record.exc_info[1]!r})"
-
-
 class Work:
     """One worker's breaker, and what calls it; it may have been made before."""
 
     def __init__(self, plan: Plan, breaker: Any = None) -> None:
         self.plan = plan
         self.board = board.Board(plan.board)
-        self.heard = Heard()
-        self.calls: list[Call] = []
+        self.notes = Notes(plan.notes)
+        self.heard = Heard.all_of_this_process()
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._listen()
         self.breaker = breaker or breaker_of(plan)
         self.storage: Any = self.breaker._state_storage
-        self._stopping = threading.Event()
-        self._lanes = [threading.Thread(target=lane, daemon=True) for lane in self._targets()]
-        for lane in self._lanes:
-            lane.start()
+        self._stopping, self._noted = threading.Event(), threading.Event()
+        self._threads = [threading.Thread(target=target, daemon=True) for target in (self._watch, *self._targets())]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        for lane in self._lanes:
-            lane.join()
-        logging.getLogger().removeHandler(self.heard)
+        for thread in self._threads:
+            thread.join()
+        self._hear()
+        self.heard.no_more()
 
     def look(self) -> Look:
         if self.loop is None:
@@ -119,23 +110,37 @@ class Work:
             found = asyncio.run_coroutine_threadsafe(self.breaker.snapshot_async(), self.loop).result()
         return Look(found.state.value, found.shared, found.generation)
 
-    def _listen(self) -> None:
-        logging.getLogger().addHandler(self.heard)
-        logging.getLogger("pybreaker_ext").setLevel(logging.INFO)
-        logging.captureWarnings(capture=True)
-        warnings.simplefilter("always")
-        lines = self.heard.lines
-        sys.unraisablehook = lambda problem: lines.append(f"ERROR unraisable: {problem.exc_value!r}")
-        threading.excepthook = lambda problem: lines.append(f"ERROR thread: {problem.exc_value!r}")
+    def tell(self) -> None:
+        """Wait until all that was logged until now is noted, and by how much the machine was late."""
+        for _ in range(2):  # the first may be of a moment before
+            self._noted.clear()
+            self._noted.wait()
 
-    def _targets(self) -> list[Any]:
+    def _watch(self) -> None:
+        lateness.watch(self._stopping, self._note_lateness)
+
+    def _note_lateness(self, start: float, end: float, seconds: float) -> None:
+        self._hear()
+        if seconds > USUAL:
+            self.notes.write(LATE, self.plan.number, start, end, seconds)
+        self._noted.set()
+
+    def _hear(self) -> None:
+        while self.heard.lines:
+            self.notes.write(HEARD, self.heard.lines.pop(0))
+
+    def _targets(self) -> list[Callable[[], None]]:
         if self.plan.colour == THREADS:
-            return [self._lane] * self.plan.lanes
+            return [functools.partial(self._lane, lane) for lane in range(self.plan.lanes)]
         return [lambda: asyncio.run(self._loop())]
 
-    def _lane(self) -> None:
+    def _attempt(self, lane: int) -> Attempt:
+        note = functools.partial(self.notes.write, lane)
+        return Attempt(self.board, self.plan.number, lambda: self.storage.outage.epoch, note)
+
+    def _lane(self, lane: int) -> None:
         while not self._stopping.wait(PAUSE):
-            attempt = Attempt(self.board, self.plan.number, self.storage.outage.epoch)
+            attempt = self._attempt(lane)
             try:
                 verdict, error = attempt.returned(self.breaker.call(attempt.backend)), None
             except BaseException as caught:  # noqa: BLE001  whatever a caller gets is noted
@@ -144,12 +149,12 @@ class Work:
 
     async def _loop(self) -> None:
         self.loop = asyncio.get_running_loop()
-        await asyncio.gather(*(self._lane_async() for _ in range(self.plan.lanes)))
+        await asyncio.gather(*(self._lane_async(lane) for lane in range(self.plan.lanes)))
 
-    async def _lane_async(self) -> None:
+    async def _lane_async(self, lane: int) -> None:
         while not self._stopping.is_set():
             await asyncio.sleep(PAUSE)
-            attempt = Attempt(self.board, self.plan.number, self.storage.outage.epoch)
+            attempt = self._attempt(lane)
             try:
                 verdict, error = attempt.returned(await self.breaker.call_async(attempt.backend_async)), None
             except BaseException as caught:  # noqa: BLE001  whatever a caller gets is noted
@@ -158,7 +163,7 @@ class Work:
 
     def _note(self, attempt: Attempt, verdict: str, error: BaseException | None) -> None:
         number = self.plan.number
-        self.calls.append(attempt.noted(verdict, error, self.storage.outage.epoch))
+        attempt.end(verdict, error)
         self.board.add(number, board.CALLS)
         if verdict == calls.REJECTED:
             self.board.add(number, board.REJECTIONS)
@@ -196,13 +201,9 @@ def end() -> None:
     work().stop()
 
 
-def collect() -> tuple[list[Call], list[str]]:
-    """Return what was noted and heard since this was last called."""
-    mine = work()
-    noted, mine.calls = mine.calls, []
-    heard = mine.heard.lines[:]
-    del mine.heard.lines[: len(heard)]
-    return noted, heard
+def tell() -> None:
+    """See to it that all is noted that was until now."""
+    work().tell()
 
 
 def look() -> Look:
@@ -219,7 +220,7 @@ def vitals() -> Vitals:
     mine = work()
     tasks = len(asyncio.all_tasks(mine.loop)) if mine.loop is not None else 0
     status = Path("/proc/self/status").read_text()
-    kilobytes = next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]
+    kilobytes = next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1]
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     return Vitals(threading.active_count(), tasks, files, len(children), int(kilobytes) * 1024)
