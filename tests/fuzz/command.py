@@ -10,6 +10,7 @@ import argparse
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -52,7 +53,8 @@ def feed(name: str, seconds: int) -> None:
         test.hypothesis.fuzz_one_input(content)
 
     limits = (f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-timeout={PATIENCE}")
-    atheris.Setup([sys.argv[0], *limits, "-len_control=10", "-print_final_stats=1"], one_input)
+    kept = f"-artifact_prefix={tempfile.gettempdir()}/pybreaker-ext-fuzz-"  # which the message names
+    atheris.Setup([sys.argv[0], *limits, kept, "-len_control=10", "-print_final_stats=1"], one_input)
     atheris.Fuzz()
 
 
