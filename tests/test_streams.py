@@ -9,6 +9,7 @@ import gc
 import inspect
 import json
 import logging
+import queue
 import threading
 import time
 from types import SimpleNamespace
@@ -1067,21 +1068,25 @@ class TestTheWatchdog:
         assert before + 1000 <= watch.until <= time.monotonic() + 1000
         watch.leave()
 
-    def test_sleeps_until_then(self) -> None:
+    def test_sleeps_until_then_and_for_ages_when_nobody_waits(self) -> None:
         watch, _ = self.watch()
-        slept: list[float] = []
-        sleeps = threading.Event()
+        slept: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         class Noting(threading.Condition):
             def wait(self, timeout: float | None = None) -> bool:
-                slept.append(timeout or 0)
-                sleeps.set()
+                slept.put(timeout)
                 return super().wait(timeout)
 
         watch._dog._changed = Noting(threading.RLock())
+        other = type(watch)(watch._dog, lambda: None)
         watch.begin(1000)
-        assert sleeps.wait(30)
-        assert 900 < slept[0] <= 1000
+        assert 900 < slept.get(timeout=30) <= 1000
+        other.begin(1000)
+        watch.end()
+        other.leave()
+        while (seconds := slept.get(timeout=30)) <= 1000:
+            pass
+        assert seconds == threading.TIMEOUT_MAX
         watch.leave()
 
     def test_goes_on_when_it_has_cut(self) -> None:
