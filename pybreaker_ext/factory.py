@@ -35,10 +35,11 @@ class _Registries:
 
     def of(self, url: str | None) -> CircuitBreakerRegistry:
         """Return the registry of a URL; None: of the one that the environment tells."""
-        try:
-            found = self._by_url.get(url)
-        except TypeError:  # nothing that a dictionary can be asked for, so no text
-            found = _new(url)  # which says so
+        if isinstance(url, str):
+            url = str.__str__(url)  # a class of one's own may be nothing that a dictionary can be asked for
+        elif url is not None:
+            return _new(url)  # which says that it is no text
+        found = self._by_url.get(url)
         if found is not None:
             return found
         with self._lock:

@@ -56,6 +56,7 @@ class Client:
         self.nodes, self.address = nodes, address
         self.connected = True
         self.connection_pool = self
+        self._available_connections = [self]
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +70,7 @@ class Client:
     def disconnect(self, *, inuse_connections: bool) -> None:
         assert not inuse_connections
         self.connected = False
+        raise OSError("it says nothing any more")
 
 
 class AsyncClient(Client):
@@ -83,8 +85,10 @@ class AsyncClient(Client):
     async def execute_command(self, *words: Any) -> Any:
         return super().execute_command(*words)
 
-    async def disconnect(self, *, inuse_connections: bool) -> None:
-        super().disconnect(inuse_connections=inuse_connections)
+    async def disconnect(self, *, nowait: bool) -> None:
+        assert nowait
+        self.connected = False
+        raise TimeoutError("it says nothing any more")
 
 
 class Way:
@@ -99,9 +103,15 @@ class Way:
             self.made.append(kind(nodes, address))
             return self.made[-1]
 
-        self.cluster = Cluster(nodes.alive, {}, make, timeout=0.25)
+        self.now = 100.0
+        self.cluster = Cluster(nodes.alive, {}, make, timeout=0.25, clock=lambda: self.now)
 
     def run(self) -> Any:
+        """Return what comes of a command, seconds later than the one before."""
+        self.now += 10
+        return self.run_now()
+
+    def run_now(self) -> Any:
         if self.colour == "threads":
             return self.cluster.run(contextlib.nullcontext, "", [KEY], [])
         return asyncio.run(self.cluster.run_async(contextlib.nullcontext, "", [KEY], []))
@@ -135,6 +145,17 @@ def test_a_move_is_asked_about_once(colour: str) -> None:
     for _ in range(3):
         way.run()
     assert nodes.asked == 2
+
+
+def test_moves_one_after_the_other_are_asked_about_once_a_second(colour: str) -> None:
+    nodes = Nodes(A, B)
+    way = Way(colour, nodes)
+    way.run()
+    for _ in range(10):
+        nodes.become(*reversed(nodes.alive))
+        way.run_now()
+        way.now += 0.25
+    assert nodes.asked == 3
 
 
 def test_who_has_been_told_of_a_move_that_others_know_does_not_ask_again(colour: str) -> None:

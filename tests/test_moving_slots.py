@@ -99,6 +99,28 @@ def test_a_circuit_stays_open_and_is_probed_and_closed_where_its_keys_are(
     assert (outage_of(breaker).epoch, caplog.text) == (0, "")
 
 
+def test_until_its_keys_are_moved_all_that_happens_is_kept(move: Move, get: Callable[[str], CircuitBreaker]) -> None:
+    """A script may not touch what is missing in a slot that is being moved: not even what it has just deleted."""
+    breaker = get(f"{TAG}/claude")
+    breaker.open(600)
+    breaker.close()
+    move.begin()
+    breaker.open(3_600)
+    assert (breaker.snapshot().shared, breaker.retry_after > 3_500) == (True, True)
+    breaker.half_open()
+    with pytest.raises(CircuitBreakerError) as caught:
+        breaker.call(lambda: 1 / 0)
+    assert caught.value.__cause__ is not None
+    breaker.half_open()
+    breaker.call(int)
+    breaker.open(3_600)
+    assert move.keys(f"{TAG}/claude") == KEYS
+    move.end()
+    look = breaker.snapshot()
+    assert (look.state, look.shared, look.reason, look.retry_after > 3_500) == ("open", True, "manual", True)
+    assert [change.new_state for change in breaker.history()][-3:] == ["half-open", "closed", "open"]
+
+
 def test_while_some_of_its_keys_are_here_and_some_there_or_missing_it_is_decided_alone(
     move: Move, get: Callable[[str], CircuitBreaker], told: Callable[[CircuitBreaker], str]
 ) -> None:

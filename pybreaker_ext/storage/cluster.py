@@ -9,6 +9,8 @@ circuit's own node is all that matters.
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
@@ -16,6 +18,7 @@ from redis.exceptions import AskError, MaxConnectionsError, MovedError, RedisErr
 
 from pybreaker_ext.errors import StoreBusyError
 from pybreaker_ext.storage.nodes import Asking, AskingAsync, NodeClients, node
+from pybreaker_ext.storage.pools import close_idle
 from pybreaker_ext.storage.script import evaluate, evaluate_async
 from pybreaker_ext.storage.slots import Address, SlotMap, heard, reached
 from pybreaker_ext.storage.turns import Turns, check_answers, check_answers_async, longest
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Nodes to which a command is sent, each because the one before says that the slot has moved there.
 MOST_MOVES: Final = 3
+#: Seconds between two questions where the slots are, while they are only moved.
+RELEARN_INTERVAL: Final = 1.0
 DISAGREE: Final = "the cluster's nodes disagree on where a slot is"
 
 
@@ -69,6 +74,7 @@ class Cluster:
         make: Returns a new client of one node: `node` or `node_async`.
         timeout: Seconds that one attempt may wait in vain; None: whatever the clients may.
         remap: Returns where a node is reached.
+        clock: Returns seconds that never go back.
     """
 
     def __init__(
@@ -79,11 +85,14 @@ class Cluster:
         *,
         timeout: float | None = None,
         remap: Callable[[Address], Address] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clients = NodeClients(settings, make)
         self._remap = remap
         self._turns = Turns(nodes, timeout)
         self._map: SlotMap | None = None
+        self._clock = clock
+        self._learned = -math.inf
 
     def run(self, alone: Alone, program: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
         """Run a Lua program on the node that has the keys.
@@ -178,7 +187,8 @@ class Cluster:
             (asked, slots), left = self._turns.ask(self._slots)
             known = self._learn(asked, slots, left)
             for client in self.clients.leaving(known.nodes):
-                client.connection_pool.disconnect(inuse_connections=False)
+                with contextlib.suppress(Exception):
+                    client.connection_pool.disconnect(inuse_connections=False)
         address = self._owner(known, key)
         if known.owner_alive(key) is None:
             try:
@@ -201,7 +211,7 @@ class Cluster:
             (asked, slots), left = await self._turns.ask_async(self._slots_async)
             known = self._learn(asked, slots, left)
             for client in self.clients.leaving(known.nodes):
-                await client.connection_pool.disconnect(inuse_connections=False)
+                await close_idle(client.connection_pool)
         address = self._owner(known, key)
         if known.owner_alive(key) is None:
             try:
@@ -247,7 +257,7 @@ class Cluster:
 
     def _learn(self, asked: Address, slots: list[Any], left: float) -> SlotMap:
         """Go on by what a node has said; the others that it knows can be asked, too."""
-        self._map = SlotMap(slots, asked, left, self._remap)
+        self._map, self._learned = SlotMap(slots, asked, left, self._remap), self._clock()
         self._turns.know(self._map.nodes)
         return self._map
 
@@ -260,9 +270,12 @@ class Cluster:
             self._turns.put_first(there)
 
     def _drop_outdated(self) -> None:
-        """After a move, ask anew where the slots are; not in the same attempt, which has one time-out for all."""
+        """After a move, ask anew where the slots are, as one move follows the other: once a second at most.
+
+        Not in the same attempt, which has one time-out for all.
+        """
         known = self._map
-        if known is not None and known.outdated:
+        if known is not None and known.outdated and self._clock() >= self._learned + RELEARN_INTERVAL:
             self._map = None
 
     def _forget(self, address: Address) -> None:
@@ -275,7 +288,7 @@ class Cluster:
         """After a failure, ask anew where the slots are, this node last, and by other connections."""
         self._lose(address)
         with contextlib.suppress(Exception):
-            await self.clients.get(address).connection_pool.disconnect(inuse_connections=False)
+            await close_idle(self.clients.get(address).connection_pool)
 
     def _lose(self, address: Address) -> None:
         self._map = None

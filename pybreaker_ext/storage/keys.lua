@@ -169,12 +169,12 @@ local function load(keys, hash)
   return record
 end
 
--- Writes pybreaker's keys where they differ, or all of them. A new opened_at is ours to write only when
--- we opened the circuit: plain pybreaker writes its opened_at a moment before its state.
-local function save_keys(record, keys, reopened, all)
+-- Writes pybreaker's keys where they differ. A new opened_at is ours to write only when we opened
+-- the circuit: plain pybreaker writes its opened_at a moment before its state.
+local function save_keys(record, keys, reopened)
   local changed = {}
   local function differ(i, wanted)
-    if all or wanted ~= keys[i] then
+    if wanted ~= keys[i] then
       changed[#changed + 1], changed[#changed + 2] = KEYS[i], wanted
     end
   end
@@ -185,27 +185,25 @@ local function save_keys(record, keys, reopened, all)
     differ(4, digits(math.floor(record.opened_at / 1000)))
   elseif reopened and keys[4] then
     redis.call('DEL', KEYS[4])
-  elseif keys[4] then
-    differ(4, keys[4])
   end
   if #changed > 0 then
     redis.call('MSET', unpack(changed))
   end
 end
 
--- Writes the fields of our hash that differ, or all of them.
-local function save_hash(record, hash, opened, all)
+-- Writes the fields of our hash that differ.
+local function save_hash(record, hash, opened)
   local values = {
     digits(record.generation), digits(record.open_until), digits(record.opened_at), digits(record.trips),
     record.reason, permits_to(record.permits), record.state, opened,
   }
   local fields = {}
   for i, name in ipairs(FIELDS) do
-    if all or values[i] ~= hash[i] then
+    if values[i] ~= hash[i] then
       fields[#fields + 1], fields[#fields + 2] = name, values[i]
     end
   end
-  if all or hash.wrong_type then
+  if hash.wrong_type then
     redis.call('DEL', KEYS[5])
   end
   if #fields > 0 then
@@ -213,7 +211,7 @@ local function save_hash(record, hash, opened, all)
   end
 end
 
-local function save(record, keys, hash, before, key_ttl)
+local function save(record, keys, hash, before)
   local opened = hash[8]
   local reopened = record.opened_at ~= before.opened_at
     or (record.state == OPEN and record.generation ~= before.generation)
@@ -222,11 +220,9 @@ local function save(record, keys, hash, before, key_ttl)
   elseif adopted_from then
     opened = keys[4] or ''
   end
-  -- What isn't closed must not expire by the time that another worker has given the keys: new ones have none.
-  local all = key_ttl == 0 and record.state ~= CLOSED
-  save_keys(record, keys, reopened, all)
+  save_keys(record, keys, reopened)
   if adopted_from or record.state ~= CLOSED or digits(record.generation) ~= hash[1] then
-    save_hash(record, hash, opened, all) -- while it stays closed, there are only failures to count
+    save_hash(record, hash, opened) -- while it stays closed, there are only failures to count
   end
 end
 
@@ -235,6 +231,14 @@ local function remember(from, to, reason, worker)
   if policy.history ~= '0' then
     redis.pcall('XADD', KEYS[6], 'MAXLEN', policy.history, '*',
       'at', digits(ms), 'from', from, 'to', to, 'reason', reason, 'worker', worker)
+  end
+end
+
+-- A worker without a time for the keys takes away what others have given them. Where it may not, or a key is
+-- missing while its slot is moved, that is no reason to decide nothing.
+local function keep()
+  for _, key in ipairs(KEYS) do
+    redis.pcall('PERSIST', key)
   end
 end
 
@@ -278,7 +282,7 @@ local event = {
 local verdict, write = decide(record, event, policy, now, adopted_from)
 local key_ttl = tonumber(string.match(ARGV[2], '^%d+'))
 if write then
-  save(record, keys, hash, before, key_ttl)
+  save(record, keys, hash, before)
   if adopted_from and adopted_from > 0 then
     remember(hash[7] or before.state, before.state, '', '')
   end
@@ -293,6 +297,8 @@ end
 local in_use = key_ttl > 0 and verdict == ADMITTED and record.state == CLOSED
 if key_ttl > 0 and write or in_use and redis.call('PTTL', KEYS[5]) < key_ttl / 2 + policy.probe_timeout then
   expire(record, key_ttl)
+elseif key_ttl == 0 and write and (record.state ~= CLOSED or record.generation ~= before.generation) then
+  keep()
 end
 local moved_from = ' '
 if record.generation ~= before.generation or record.state ~= before.state then

@@ -25,6 +25,7 @@ from pybreaker_ext.storage.clients import own_async_client, own_client
 from pybreaker_ext.storage.cluster import Cluster, DeferredCluster
 from pybreaker_ext.storage.loops import LoopClients
 from pybreaker_ext.storage.outage import Outage
+from pybreaker_ext.storage.pools import close_idle
 from pybreaker_ext.storage.script import evaluate, evaluate_async
 from pybreaker_ext.storage.shared import SharedObjects
 
@@ -174,8 +175,7 @@ class Link:
         """After a failure, let the sentinels be asked anew where the server is now."""
         pool = getattr(client, "connection_pool", None)
         if client is not self._given_async and isinstance(pool, AsyncSentinelConnectionPool):
-            with contextlib.suppress(Exception):
-                await pool.disconnect(inuse_connections=False)
+            await close_idle(pool)
 
     def _check_epoch(self, epoch: int) -> None:
         """Raise StoreBusyError when the server has gone away since the caller was told to ask it."""
