@@ -362,6 +362,13 @@ class TestFactory:
         with pytest.raises(TypeError, match="url must be"):
             get_circuit_breaker(place, "claude")
 
+    def test_a_place_may_be_a_text_of_ones_own_class(self, url: str) -> None:
+        class Place(str):  # noqa: PLW1641, SLOT000  that it has no hash is the point
+            def __eq__(self, other: object) -> bool:
+                return self is other
+
+        assert get_circuit_breaker(Place(url), "claude") is get_circuit_breaker(Place(url), "claude")
+
     def test_only_what_is_given_is_compared(self, url: str) -> None:
         breaker = get_circuit_breaker(url, fail_max=3)
         assert get_circuit_breaker(url) is breaker
