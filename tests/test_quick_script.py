@@ -118,20 +118,21 @@ def test_the_quick_way_takes_no_value_that_the_machine_would_not(redis_server: R
 @pytest.mark.parametrize(("until", "reason"), [("0", ""), (str(FOREVER), "manual")])
 @pytest.mark.parametrize("fail_counter", ["0", "2"])
 @pytest.mark.parametrize("kind", ["ask", "success", "failure"])
+@pytest.mark.parametrize("generation", ["1700000000000000", "17"])
 def test_a_closed_circuit_that_stays_closed_needs_no_machine(
-    redis_server: RedisServer, kind: str, fail_counter: str, until: str, reason: str
+    redis_server: RedisServer, kind: str, generation: str, fail_counter: str, until: str, reason: str
 ) -> None:
-    """Also one that was open until it was closed by hand."""
+    """Also one that was open until it was closed by hand, and one of a server whose clock began not long ago."""
     circuit = Circuit(redis_server)
-    circuit.hold((CLOSED[0], fail_counter, *CLOSED[2:5], until, *CLOSED[6:8], reason, *CLOSED[9:]))
-    event = Event(kind, "a1", generation=1_700_000_000_000_000)
+    circuit.hold((CLOSED[0], fail_counter, *CLOSED[2:4], generation, until, *CLOSED[6:8], reason, *CLOSED[9:]))
+    event = Event(kind, "a1", generation=int(generation))
     begins = {
         "ask": f"admitted 0 1800000000123   closed {fail_counter}",
         "success": "counted 0 1800000000123   closed 0",
         "failure": f"counted 0 1800000000123   closed {int(fail_counter) + 1}",
     }
     before = circuit.client.info("persistence")["rdb_changes_since_last_save"]
-    assert circuit.run(quick(), event, 4) == f"{begins[kind]} 0 1700000000000000 {until} 0 0 {reason}   "
+    assert circuit.run(quick(), event, 4) == f"{begins[kind]} 0 {generation} {until} 0 0 {reason}   "
     written = circuit.client.info("persistence")["rdb_changes_since_last_save"] - before
     assert written == (not begins[kind].endswith(f" {fail_counter}")), "only what has changed"
     circuit.client.close()
