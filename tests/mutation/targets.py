@@ -53,8 +53,11 @@ TARGETS: Final = (
         ("storage/quick.lua", "storage/machine.lua"),
         (
             *("tests/test_contract.py", "tests/test_set_back_clocks.py", "tests/test_quick_script.py"),
-            *("tests/test_machines.py", "-k"),
-            "((test_contract or set_back) and redis and not (fakeredis or decoded or asyncio)) or quick or on_redis",
+            *("tests/test_redis.py::TestForeignWriters", "tests/test_machines.py", "-k"),
+            (
+                "((test_contract or set_back or ForeignWriters) and redis and not (fakeredis or decoded or asyncio)) "
+                "or quick or on_redis"
+            ),
         ),
         1.0,
     ),
