@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: Seconds in which sentinels make a replica of a primary that is back. They look each ten seconds, and do nothing
+#: for thirty when the machine was late.
+DEMOTED = 120.0
+
+
 def cluster_key(scene: Scene) -> str:
     return f"{{{scene.traffic.name}}}:pybreaker:state"
 
@@ -85,7 +90,7 @@ def bring_back(how: str) -> Callable[[Scene], None]:
         wait_for_another(scene)
         lost = scene.notes.pop("lost")
         getattr(lost, how)()
-        wait_until("the server that is back is a replica", lambda: is_replica(lost), pause=0.1)
+        wait_until("the server that is back is a replica", lambda: is_replica(lost), pause=0.1, patience=DEMOTED)
 
     return back
 
