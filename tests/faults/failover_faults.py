@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: Seconds in which sentinels make a replica of a primary that is back. They look each ten seconds, and do nothing
-#: for thirty when the machine was late.
-DEMOTED = 120.0
-
-
 def cluster_key(scene: Scene) -> str:
     return f"{{{scene.traffic.name}}}:pybreaker:state"
 
@@ -83,14 +78,16 @@ def primaries_named(scene: Scene, lost: servers.RedisServer) -> list[servers.Red
 def bring_back(how: str) -> Callable[[Scene], None]:
     """Return what brings the lost server back when another has taken its place; it becomes a replica.
 
-    Until then it takes itself for the primary, with all that was ever written to it, or with nothing.
+    Until then it takes itself for the primary, with all that was ever written to it, or with nothing. Sentinels
+    that miss the other one's answers for a moment may make it the primary again, and the other one its replica.
     """
 
     def back(scene: Scene) -> None:
         wait_for_another(scene)
         lost = scene.notes.pop("lost")
         getattr(lost, how)()
-        wait_until("the server that is back is a replica", lambda: is_replica(lost), pause=0.1, patience=DEMOTED)
+        pair = [lost] if hasattr(scene.place, "cluster") else scene.place.sentinels.servers
+        wait_until("the server that is back is a replica", lambda: any(map(is_replica, pair)), pause=0.1)
 
     return back
 

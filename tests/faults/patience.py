@@ -24,17 +24,17 @@ class NeverError(Exception):
     """What had to come didn't."""
 
 
-def wait_until(what: str, holds: Callable[[], object], pause: float = 0.02, patience: float = PATIENCE) -> None:
-    """Wait until it holds, for `patience` seconds at most.
+def wait_until(what: str, holds: Callable[[], object], pause: float = 0.02) -> None:
+    """Wait until it holds.
 
     Raises:
         NeverError: It doesn't, for a long time.
         InterruptedRoundError: All shall end.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     while not holds():
         if time.monotonic() > deadline:
-            raise NeverError(f"in {patience:.0f} s it was never true that {what}")
+            raise NeverError(f"in {PATIENCE:.0f} s it was never true that {what}")
         sleep(pause)
 
 
