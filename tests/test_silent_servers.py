@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 0.25
 #: Gives also a busy machine the time to answer.
-PATIENT = "socket_timeout=1.5&socket_connect_timeout=1.5"
+PATIENT = "socket_timeout=4&socket_connect_timeout=4"
 
 
 @contextlib.contextmanager
