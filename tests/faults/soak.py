@@ -98,6 +98,7 @@ class Place:
 
     def _round(self, scene: Scene) -> None:
         fault = self._luck.choice(self._faults)
+        scene.traffic.board.sick = False  # as a round that went wrong may have left it
         fault.prepares(scene)
         story = Story(scene, fault)
         story.fresh = not self._vitals
