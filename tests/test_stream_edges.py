@@ -512,7 +512,7 @@ class TestConnections:
         response = type("Response", (), {"__module__": "urllib3.response", "shutdown": lambda self: self})()
         cut = cutter(SimpleNamespace(raw=response))
         assert cut is not None
-        assert cut() is response  # type: ignore[func-returns-value]
+        assert cut() is response  # type: ignore[func-returns-value]  the double's does
 
     def test_one_whose_version_of_http_is_no_constant(self) -> None:
         """It is told by what it says, not by which object says it."""
@@ -545,7 +545,7 @@ def test_who_has_no_lease_looks_at_no_clock_for_each_chunk(colour: Any) -> None:
         looks.append(1)
         return clock()
 
-    local.clock = looked_at  # type: ignore[misc]
+    local.clock = looked_at  # type: ignore[misc]  a clock that counts looks
     stream = case.breaker.stream(colour.function(source), complete=lambda _: True)
 
     async def story() -> None:

@@ -38,7 +38,7 @@ def watch(stopping: threading.Event, note: Callable[[float, float, float], objec
     end, waited = time.monotonic(), waited_for_processors()
     while not stopping.is_set():
         start, before = end, waited
-        time.sleep(NAP)
+        time.sleep(NAP)  # by how much this is late is what is measured
         end, waited = time.monotonic(), waited_for_processors()
         note(start, end, max(0.0, end - start - NAP) + max(0.0, waited - before))
 
@@ -51,7 +51,7 @@ def waited_for_processors() -> float:
     total = 0
     with contextlib.suppress(OSError):
         for thread in os.listdir(THREADS):  # noqa: PTH208  often
-            with contextlib.suppress(OSError), open(f"{THREADS}/{thread}/schedstat", "rb") as file:  # noqa: PTH123
+            with contextlib.suppress(OSError), open(f"{THREADS}/{thread}/schedstat", "rb") as file:  # noqa: PTH123  as often
                 total += int(file.read().split()[1])
     return total / 1e9
 

@@ -136,7 +136,7 @@ def end_in_loop() -> None:
 def begin_to_probe(target: Any) -> None:
     threading.Thread(target=target, daemon=True).start()
     while breaker.snapshot().probes != 1:
-        time.sleep(0.01)
+        time.sleep(0.01)  # the other thread begins when it does
 
 
 def end_in_probe() -> None:

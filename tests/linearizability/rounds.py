@@ -119,7 +119,7 @@ def play(todo: Round, fleet: Fleet, directory: Path) -> History:
         crew = Crew(fleet, directory, plan_of, todo.work)
         striker = Striker(todo.url, todo.name, todo.waits, crew, observer, luck)
         for moment, fault in due:
-            time.sleep(max(0.0, moment - time.monotonic()))
+            time.sleep(max(0.0, moment - time.monotonic()))  # real processes work meanwhile
             striker.strike(fault)
         time.sleep(max(0.0, end - time.monotonic()))
         crew.finish()

@@ -91,7 +91,7 @@ class Striker:
 
     def _stop(self) -> None:
         stopped = self._crew.stop_next(self._luck.choice([BEFORE, AFTER]))
-        time.sleep(LEASE)
+        time.sleep(LEASE)  # real processes stand still for so long
         for place in stopped:
             self._crew.go_on(place)
 
@@ -100,14 +100,14 @@ class Striker:
         pid: int = self._ask(lambda client: client.info("server")["process_id"])
         os.kill(pid, signal.SIGSTOP)
         try:
-            time.sleep(SILENCE * self._patience)
+            time.sleep(SILENCE * self._patience)  # the fault lasts so long
         finally:
             os.kill(pid, signal.SIGCONT)
 
     def _lock(self) -> None:
         with self._file() as file:
             file.execute("BEGIN IMMEDIATE")
-            time.sleep(SILENCE * self._patience)
+            time.sleep(SILENCE * self._patience)  # the fault lasts so long
 
     def _lose(self) -> None:
         self._observer.lose_with(self._delete if self._is_file else self._flush)
