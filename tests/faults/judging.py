@@ -35,8 +35,6 @@ WELL: Final = 0.5
 PROBED: Final = 0.15 + STALENESS
 
 MORE_THREADS: Final = 1
-#: Commands that are under way in tasks of their own.
-MORE_TASKS: Final = 2
 
 AWAY_LINE: Final = re.compile("store is away")
 BACK_LINE: Final = re.compile("store is back")
@@ -137,7 +135,7 @@ def more(before: Vitals, after: Vitals, more_files: int) -> bool:
     """Tell whether a process uses more than it may."""
     return (
         after.threads > before.threads + MORE_THREADS
-        or after.tasks > before.tasks + MORE_TASKS
+        or after.tasks > before.tasks
         or after.files > before.files + more_files
         or after.children > before.children
     )

@@ -118,7 +118,7 @@ class Place:
         if lived:
             self._soak.used[self._kind] = [summed(moment) for moment in zip(*map(three, lived), strict=True)]
         for looks in self._vitals.values():
-            if all(more(looks[0], one, self._more_files) for one in looks[-3:]):  # a task may be on its way by chance
+            if all(more(looks[0], one, self._more_files) for one in looks[-3:]):  # one may be of a slow call
                 self._soak.problems.append(f"{self._kind}: a worker had {looks[0]}, and {looks[-1]} at the end")
             quarter = len(looks) // 4
             if len(looks) >= LOOKS:

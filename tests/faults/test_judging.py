@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from faults.lateness import AROUND, Late, lag
 from faults.round import Story
 from faults.soak import GROWTH, LOOKS, Place, Soak
 from faults.told import Log, Told
-from faults.worker import Vitals
+from faults.worker import Vitals, lasting_tasks
 
 AWAY, BACK = "WARNING: the store is away", "INFO: the store is back"
 #: Each phase has ten seconds.
@@ -143,9 +144,9 @@ class TestLeaks:
         ("after", "found"),
         [
             (LEAST, False),
-            (Vitals(5, 4, 14, 0, 90_000_000), False),
+            (Vitals(5, 2, 14, 0, 90_000_000), False),
             (LEAST._replace(threads=6), True),
-            (LEAST._replace(tasks=5), True),
+            (LEAST._replace(tasks=3), True),
             (LEAST._replace(files=15), True),
             (LEAST._replace(children=1), True),
         ],
@@ -155,6 +156,22 @@ class TestLeaks:
 
     def test_a_worker_that_was_not_there_before(self) -> None:
         assert list(judging.leaks({0: LEAST}, {1: LEAST._replace(threads=99)}, 4)) == []
+
+    def test_tasks_of_calls_come_and_go(self) -> None:
+        async def calls() -> None:
+            while True:
+                await asyncio.create_task(asyncio.sleep(0))
+
+        async def main() -> list[int]:
+            loop = asyncio.get_running_loop()
+            found = []
+            for _ in range(2):
+                leaked = asyncio.create_task(calls())
+                found.append(await asyncio.to_thread(lasting_tasks, loop))
+            leaked.cancel()
+            return found
+
+        assert asyncio.run(main()) == [2, 3]
 
 
 class TestLogs:

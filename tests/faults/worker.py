@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PAUSE: Final = 0.02
 #: Seconds by which each timer is late, and which aren't worth a note.
 USUAL: Final = 0.001
+#: Seconds in which the tasks of a call come and go, while all is well.
+COME_AND_GO: Final = 0.1
 
 SETTINGS: Final[dict[str, Any]] = {
     "fail_max": 3,
@@ -65,6 +67,7 @@ class Vitals(NamedTuple):
     """What a process uses."""
 
     threads: int
+    #: Without those of a call, which come and go.
     tasks: int
     files: int
     children: int
@@ -218,12 +221,19 @@ def why_alone() -> str:
 def vitals() -> Vitals:
     gc.collect()
     mine = work()
-    tasks = len(asyncio.all_tasks(mine.loop)) if mine.loop is not None else 0
+    tasks = lasting_tasks(mine.loop) if mine.loop is not None else 0
     status = Path("/proc/self/status").read_text()
     kilobytes = next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1]
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     return Vitals(threading.active_count(), tasks, files, len(children), int(kilobytes) * 1024)
+
+
+def lasting_tasks(loop: asyncio.AbstractEventLoop) -> int:
+    """Return how many of a loop's tasks are there for longer than those of a call."""
+    seen = asyncio.all_tasks(loop)
+    time.sleep(COME_AND_GO)
+    return len(seen & asyncio.all_tasks(loop))
 
 
 def limit_files(size: int) -> None:
