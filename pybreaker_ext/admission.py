@@ -22,6 +22,8 @@ from pybreaker_ext.storage.view import Permit
 from pybreaker_ext.tokens import tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybreaker_ext.storage.view import View
 
 
@@ -132,11 +134,11 @@ class CircuitAdmission(CircuitControl):
 
     def _ended(self, permit: Permit, result: object) -> None:
         """Report a call that returned; its result is the caller's whatever it means."""
-        self._settle(permit, self._judge.result(result))
+        self._settle(permit, self._judged(permit, self._judge.result, result))
 
     async def _ended_async(self, permit: Permit, result: object) -> None:
         """Report a call that returned; its result is the caller's whatever it means."""
-        await self._settle_async(permit, self._judge.result(result))
+        await self._settle_async(permit, self._judged(permit, self._judge.result, result))
 
     def _failed(self, permit: Permit, error: BaseException) -> None:
         """Report a call that raised.
@@ -144,7 +146,7 @@ class CircuitAdmission(CircuitControl):
         Raises:
             CircuitBreakerError: The error opened the circuit, and `throw_new_error_on_trip` is set.
         """
-        self._failed_as(permit, error, self._judge.error(error, self.is_system_error))
+        self._failed_as(permit, error, self._judged_error(permit, error))
 
     async def _failed_async(self, permit: Permit, error: BaseException) -> None:
         """Report a call that raised.
@@ -152,7 +154,19 @@ class CircuitAdmission(CircuitControl):
         Raises:
             CircuitBreakerError: The error opened the circuit, and `throw_new_error_on_trip` is set.
         """
-        await self._failed_as_async(permit, error, self._judge.error(error, self.is_system_error))
+        await self._failed_as_async(permit, error, self._judged_error(permit, error))
+
+    def _judged_error(self, permit: Permit, error: BaseException) -> Outcome:
+        """Return what it means that a call has raised."""
+        return self._judged(permit, self._judge.error, error, self.is_system_error)
+
+    def _judged(self, permit: Permit, judge: Callable[..., Outcome], *end: Any) -> Outcome:
+        """Return what a call's end means."""
+        try:
+            return judge(*end)
+        except BaseException:  # not an Exception: Ctrl-C in a rule
+            self._give_back_later(permit)
+            raise
 
     def _failed_as(self, permit: Permit, error: BaseException, outcome: Outcome) -> None:
         """Report a call that raised, and what that means."""

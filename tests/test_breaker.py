@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import itertools
 import math
 import pickle
 import threading
@@ -317,6 +318,29 @@ class TestCounts:
         assert (breaker.current_state, breaker.success_counter) == ("half-open", 1)
         breaker.call(int)
         assert breaker.current_state == "closed"
+
+    @pytest.mark.parametrize(
+        ("way", "rule"),
+        [
+            *itertools.product(["call", "call_async", "stream"], ["hold_for", "ignore", "include", "exclude"]),
+            *itertools.product(["call", "call_async"], ["failure_result", "hold_result"]),
+        ],
+    )
+    def test_a_stop_in_a_rule_stops_the_call_and_wedges_nothing(self, new_breaker: Any, way: str, rule: str) -> None:
+        def stop(_: object) -> None:
+            raise KeyboardInterrupt
+
+        breaker = new_breaker(**{rule: [stop] if rule in ("ignore", "include", "exclude") else stop})
+        breaker.half_open()
+        function = int if rule.endswith("result") else fail
+        call: Any = {
+            "call": lambda: breaker.call(function),
+            "call_async": lambda: asyncio.run(breaker.call_async(function)),
+            "stream": lambda: list(breaker.stream(function)),
+        }[way]
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        assert breaker.snapshot().probes == 0
 
 
 class TestDecorator:

@@ -234,8 +234,10 @@ local function remember(from, to, reason, worker)
   end
 end
 
--- A worker without a time for the keys takes away what others have given them. Where it may not, or a key is
--- missing while its slot is moved, that is no reason to decide nothing.
+-- A worker without a time for the keys takes away what others have given them, when it opens, half-opens or closes
+-- a circuit. One that stays closed may expire under it, and begins anew: looking would make each ask dearer, and
+-- there are only failures to forget. Where it may not, or a key is missing while its slot is moved, that is no
+-- reason to decide nothing.
 local function keep()
   for _, key in ipairs(KEYS) do
     redis.pcall('PERSIST', key)

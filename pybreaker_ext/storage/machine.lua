@@ -43,6 +43,7 @@ local function keep_time(record, policy, ms)
   if record.state == OPEN and ms < record.opened_at and record.open_until < FOREVER then
     record.open_until = later(ms, math.max(0, record.open_until - record.opened_at))
     record.opened_at, record.dirty = ms, true
+    return
   end
   for token, lease_end in pairs(record.permits) do
     local longest = later(ms, policy.probe_timeout)
@@ -135,7 +136,9 @@ local function success(record, event, policy, ms)
     return DROPPED
   end
   if record.state == CLOSED then
-    record.fail_counter, record.dirty = 0, record.fail_counter > 0
+    if record.fail_counter > 0 then
+      record.fail_counter, record.dirty = 0, true
+    end
   elseif record.success_counter + 1 < policy.success_threshold then
     settle(record, event)
     record.success_counter = record.success_counter + 1

@@ -194,7 +194,7 @@ class Course:
             self._verdict = None  # or the error's frames and this would keep each other
             if any(each is known for each in _chain(error)):
                 return Outcome(kind, error)
-        return self.breaker._judge.error(error, self.breaker.is_system_error)
+        return self.breaker._judged_error(self.permit, error)
 
     def patience(self) -> float:
         """Return the seconds for which the next chunk may be waited for."""
