@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import signal
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,7 +75,12 @@ class Worker:
 
     def answer(self) -> Any:
         if not self.pipe.poll(DEADLINE):
-            raise TimeoutError(f"worker {self.process.pid} does not answer")
+            process = self.process.pid
+            assert process is not None
+            state = _state(process)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGUSR1)  # it writes its stacks
+            raise TimeoutError(f"worker {process} does not answer; its process is in state {state}")
         good, value = self.pipe.recv()
         if not good:
             raise AssertionError(f"worker {self.process.pid} failed:\n{value}")
@@ -179,10 +186,19 @@ def shared() -> Shared:
     return _shared
 
 
+def _state(process: int) -> str:
+    """Return the letter by which the kernel tells what a process does: S sleeps, T is stopped."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "gone"
+
+
 def _work(pipe: Connection, shared_with_all: Shared | None) -> None:
     global _shared  # noqa: PLW0603  one per worker process
     _shared = shared_with_all
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR1)
     parent = os.getppid()
     while True:
         while not pipe.poll(1):
