@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from colours import COLOURS, ENDED, Source
+from fleet import until
 from test_streams import FAILURE, NOTHING, SUCCESS, BackendError, Case, ConsumersError, EqualToAllError
 
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitRedisStorage
@@ -533,6 +534,36 @@ def test_a_wait_that_has_lasted_just_as_long_as_it_may_is_cut(monkeypatch: pytes
         assert is_cut.wait(10)
     finally:
         watch.leave()
+
+
+def test_the_watchdog_is_woken_only_for_a_wait_that_ends_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each chunk of each stream would cost a change of threads, and back."""
+    monkeypatch.setattr("pybreaker_ext.streams.watchdog.time", SimpleNamespace(monotonic=lambda: 100.0))
+    dog, woken = Watchdog(), []
+    changed: Any = dog._changed
+    notify = changed.notify
+
+    def noted() -> None:
+        woken.append(1)
+        notify()
+
+    changed.notify = noted
+    first, second = Watch(dog, int), Watch(dog, int)
+    first.begin(1000.0)
+    until(lambda: dog._next_look == 1100.0)
+    for _ in range(3):
+        for limit in (1000.0, 2000.0, math.inf):
+            second.begin(limit)
+            second.end()
+    assert len(woken) == 0
+    second.begin(999.0)
+    assert len(woken) == 1
+    until(lambda: dog._next_look == 1099.0)
+    first.leave()
+    assert len(woken) == 1
+    second.leave()
+    until(lambda: dog._thread is None)
+    assert len(woken) == 2
 
 
 @BOTH

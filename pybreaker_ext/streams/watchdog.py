@@ -55,6 +55,8 @@ class Watchdog:
         self._changed = threading.Condition(threading.RLock())
         self._watches: set[Watch] = set()
         self._thread: threading.Thread | None = None
+        #: When the thread looks at the clock next, if nobody wakes it.
+        self._next_look = math.inf
 
     def watch(self, watch: Watch, until: float) -> None:
         """Note until when a wait may last that has begun."""
@@ -66,7 +68,7 @@ class Watchdog:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="pybreaker_ext streams", daemon=True)
                 self._thread.start()
-            else:
+            elif until < self._next_look:  # mostly a wait that begins later ends later
                 self._changed.notify()
 
     def rest(self, watch: Watch) -> None:
@@ -82,7 +84,8 @@ class Watchdog:
             return
         with self._changed:
             self._watches.discard(watch)
-            self._changed.notify()
+            if not self._watches:
+                self._changed.notify()
 
     def _run(self) -> None:
         changed, watches = self._changed, self._watches  # copied where they are looked at: a finalizer may forget one
@@ -93,8 +96,8 @@ class Watchdog:
                     watch.until, watch.is_over = math.inf, True
                     with contextlib.suppress(Exception):  # the connection is gone already
                         watch.cut()
-                soonest = min((watch.until for watch in list(watches)), default=math.inf)
-                changed.wait(min(soonest - now, threading.TIMEOUT_MAX))
+                self._next_look = min((watch.until for watch in list(watches)), default=math.inf)
+                changed.wait(min(self._next_look - now, threading.TIMEOUT_MAX))
             self._thread = None
 
 
