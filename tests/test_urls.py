@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from pybreaker_ext import CircuitBreaker, CircuitMemoryStorage, CircuitRedisStorage, CircuitSQLiteStorage
-from pybreaker_ext.storage import Storage
+from pybreaker_ext.cli import store
+from pybreaker_ext.cli.store import Store
+from pybreaker_ext.storage import Storage, redis_urls
 from pybreaker_ext.storage.redis_urls import redis_client, without_password
 from pybreaker_ext.storage.urls import from_url
 
@@ -121,6 +125,26 @@ def test_a_clusters_url():
         "socket_connect_timeout": 0.25,
         "max_connections": 7,
     }
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis+cluster://me@a:7000,[::1]:7001,[fe80::2]", "redis+sentinel://a:1,[::1]:2/main?socket_timeout=1"],
+)
+def test_several_hosts_of_which_one_is_in_brackets(monkeypatch, url):
+    """Newer Pythons take brackets around a single host only."""
+
+    def strict(text, *args, **kwargs):
+        authority = text.partition("//")[2].partition("/")[0].partition("?")[0]
+        host = authority.rpartition("@")[2]
+        if "[" in host and not re.fullmatch(r"\[[^\]]*\](:\d*)?", host):
+            message = "Invalid IPv6 URL"
+            raise ValueError(message)
+        return urlsplit(text, *args, **kwargs)
+
+    for module in (redis_urls, store):
+        monkeypatch.setattr(module, "urlsplit", strict, raising=False)
+    assert Store(url).where == without_password(url)
 
 
 def test_a_clusters_url_with_tls():
@@ -281,6 +305,8 @@ def test_a_name_is_a_text_with_characters():
         "rediss://localhost?ssl_password=secret&colour=red",
         "redis://localhost?%70assword=secret&colour=red",
         "redis+cluster://user:secret@a,b/7",
+        "redis+cluster://user:secret[@a,b",
+        "redis+cluster://user:secret\u2100@a,b",  # a character that stands for several, one of which parts URLs
         "redis+cluster://user:secret@a,b?colour=red",
         "redis+sentinel://:secret@a,b",
         "redis+sentinel://a,b/main?sentinel_password=secret&colour=red",

@@ -9,7 +9,7 @@ import os
 import socket
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from pybreaker_ext.cli.ending import NOTHING_DONE, UNREACHABLE, Refused
 from pybreaker_ext.cli.words import printable, quoted
@@ -92,7 +92,7 @@ def _patient(url: str) -> str:
     """Return a Redis URL with time-outs for a person, unless it has its own."""
     if url.startswith("sqlite:"):
         return url
-    query = urlsplit(url).query
+    query = url.partition("#")[0].partition("?")[2]
     given = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
     missing = urlencode({name: PATIENCE for name in TIMEOUTS if name not in given})
     return f"{url}{'&' if query else '' if url.endswith('?') else '?'}{missing}" if missing else url

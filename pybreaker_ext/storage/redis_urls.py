@@ -177,17 +177,23 @@ _clients: Final[SharedObjects[str, Any]] = SharedObjects()
 
 
 def _servers(url: str, port: int, ours: tuple[str, ...] = ()) -> _Servers:
-    """Take apart a URL with several hosts; options that aren't redis-py's are `ours`."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise refused(url, "have valid hosts") from None
-    user, at, hosts = parts.netloc.rpartition("@")
+    """Take apart a URL with several hosts; options that aren't redis-py's are `ours`.
+
+    Newer Pythons' `urlsplit` takes no brackets where there are several hosts.
+    """
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    before, _, asked = rest.partition("?")
+    authority, slash, path = before.partition("/")
+    user, at, hosts = authority.rpartition("@")
     nodes = [_host(url, host, port) for host in hosts.split(",")]
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    options = dict(parse_qsl(asked, keep_blank_values=True))
     query = urlencode({name: value for name, value in options.items() if name not in ours})
-    scheme = parts.scheme.partition("+")[0]
-    return _Servers(nodes, parts.path, options, _settings(url, f"{scheme}://{user}{at}localhost?{query}"))
+    plain = f"{scheme.partition('+')[0]}://{user}{at}localhost?{query}"
+    try:
+        urlsplit(plain)
+    except ValueError:
+        raise refused(url, "have a valid user and password") from None
+    return _Servers(nodes, slash + path, options, _settings(url, plain))
 
 
 def _host(url: str, text: str, port: int) -> tuple[str, int]:
