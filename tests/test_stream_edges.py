@@ -10,6 +10,7 @@ import math
 import socket
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import threading
 import weakref
@@ -483,7 +484,16 @@ class TestEndings:
             """
         )
         ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-        assert (ended.stdout, ended.stderr) == ("closed\n" * 5, "")
+        assert ended.stderr == ""
+        if not sysconfig.get_config_var("Py_GIL_DISABLED"):  # there it has taken our modules apart before
+            assert ended.stdout == "closed\n" * 5
+
+    def test_of_an_interpreter_that_has_taken_our_module_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As free-threaded ones do before they collect what was left open."""
+        stream = CircuitBreaker().stream(Source(1, 2).plain)
+        next(stream)
+        monkeypatch.setattr("pybreaker_ext.streams.guard._failed", None)
+        stream.close()
 
 
 def test_a_returned_response_is_known_to_the_watchdog_though_another_thing_iterates_it() -> None:

@@ -51,7 +51,8 @@ def guard(course_of: Callable[..., Course]) -> Callable[..., Generator[Any, Any,
             _report(course, course.ended())
         except BaseException as error:
             args = ()  # or an error that was thrown in and this frame would keep each other
-            _failed(course, error)
+            if _failed is not None:  # an interpreter that ends may have taken this module apart already
+                _failed(course, error)
             raise
         _close(course)
         return result
