@@ -51,6 +51,7 @@ class Story:
         try:
             self._happen()
         except NeverError as error:
+            self.scene.traffic.let_go()  # who is stopped can't be asked
             self.finding.problems.append(f"{error} (in the phase {list(self._began)[-1]!r}: {self._looks()})")
         self._told = self.scene.traffic.collect()
         self.finding.calls = len(self._told.calls)

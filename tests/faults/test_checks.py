@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +14,15 @@ import pybreaker_ext
 from faults.attempt import Attempt, BackendError
 from faults.board import Board
 from faults.calls import ALLOWED, FAILED, LOST, OK, REJECTED, TRIPPED, UNENDED, Call, against_knowledge, strange
+from faults.fault import Fault
+from faults.patience import NeverError
+from faults.places import SQLITE
+from faults.trial import try_out
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from faults.fault import Scene
 
 STORE, ALONE, BACK = (0, 0), (1, 1), (2, 2)
 
@@ -96,3 +104,14 @@ class TestAttempt:
 
     def test_a_rejection(self, board: Board) -> None:
         assert an_attempt(board).raised(pybreaker_ext.CircuitBreakerError("open")) == REJECTED
+
+
+def test_what_never_came_is_told_though_workers_are_stopped() -> None:
+    def breaks(scene: Scene) -> None:
+        scene.traffic.pause(0)
+        os.kill(scene.traffic.pids[1], signal.SIGSTOP)
+        message = "the store never broke"
+        raise NeverError(message)
+
+    finding = try_out(Fault("breaks", SQLITE, breaks))
+    assert finding.problems[0].startswith("the store never broke (in the phase 'broken': [('closed', True, ")

@@ -141,6 +141,13 @@ class Traffic:
         os.kill(self.pids[number], signal.SIGCONT)
         self.absent.discard(number)
 
+    def let_go(self) -> None:
+        """Let all go on who were stopped, or ordered to stop."""
+        for number in self.processes:
+            self.board.order(number, 0)
+            if not self.is_dead(number):
+                self.resume(number)
+
     def stop(self) -> None:
         for number in self.processes:
             with contextlib.suppress(OSError, EOFError, TimeoutError, AssertionError):
