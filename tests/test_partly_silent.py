@@ -20,9 +20,6 @@ from proxy import proxy_to
 from waits import Waits, total, waits_in_vain
 
 from pybreaker_ext import CircuitBreakerRegistry, StoreUnavailableError
-from pybreaker_ext.errors import StoreBusyError
-from pybreaker_ext.storage.link import link_to
-from pybreaker_ext.storage.redis_urls import redis_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -232,18 +229,9 @@ def test_those_who_wait_for_another_to_find_the_nodes_wait_for_nothing_else(
         lost.clear()
         with silent(*silent_ones):
             caller.burst(breaker, 20)
-        assert 0 < total(lost) <= SHORT + 1e-6
-
-
-def test_who_has_found_no_nodes_tells_before_the_next_one_looks() -> None:
-    """Else one that comes between the two would look again, and wait again."""
-    link = link_to(redis_client("redis+cluster://127.0.0.1:1"))
-    silence = ConnectionError("silent")
-    with pytest.raises(StoreBusyError), link._alone(0):
-        raise silence
-    assert (link.outage.epoch, link.outage.error, silence.__traceback__) == (1, silence, None)
-    with pytest.raises(StoreBusyError), link._alone(0):
-        pytest.fail("somebody looks again")
+        waited = [sum(each) for each in lost.values()]
+        assert 0 < max(waited) <= SHORT + 1e-6
+        assert len(waited) <= 3  # some may come when it is over, and isn't told yet
 
 
 def test_a_slot_that_has_moved_to_a_silent_node(cluster: servers.Cluster, caller: Caller, lost: Waits) -> None:

@@ -45,6 +45,8 @@ class Link:
         self._given = given
         self._given_async = given_async
         self._own: Any = None
+        #: How often a thread has looked for the nodes of a cluster in vain.
+        self._lost = 0
         self._loops = LoopClients(lambda: own_async_client(given, given_async), theirs=given_async)
         self.outage = Outage(_describe(given))
         self.renew_after_fork()
@@ -143,16 +145,17 @@ class Link:
 
     @contextlib.contextmanager
     def _alone(self, epoch: int) -> Iterator[None]:
-        """Let one thread look for the nodes of a cluster; if it fails, it tells before the next one is there."""
+        """Let one thread look for the nodes of a cluster; what it doesn't find, nobody who waited need look for."""
+        lost = self._lost
         with self._making:
             self._check_epoch(epoch)
+            if self._lost != lost and epoch % 2 == 0:  # while this one waited; the other thread is about to tell
+                raise StoreBusyError
             try:
                 yield
-            except Exception as error:
-                lost = StoreUnavailableError()
-                lost.__cause__ = error
-                self.outage.failed(epoch, lost)
-                raise StoreBusyError from error  # for this caller, too, that is told now
+            except Exception:
+                self._lost += 1
+                raise
 
     @contextlib.asynccontextmanager
     async def _alone_async(self, finding: asyncio.Lock, epoch: int) -> AsyncIterator[None]:
