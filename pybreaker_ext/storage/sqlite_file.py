@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import sys
 import threading
 import time
 import weakref
@@ -32,6 +33,10 @@ FORK_PATIENCE: Final = 5.0
 
 #: Seconds after which a waiting caller tries most often.
 FAIR_WAIT: Final = 0.5
+
+#: Statements that a connection keeps prepared. A free-threaded Python gives them up later, in the thread that has made
+#: them, outside of any step: another thread may fork just then, and leave its child a lock of SQLite's for ever.
+KEPT_STATEMENTS: Final = 0 if "t" in getattr(sys, "abiflags", "") else 128
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS circuits (
@@ -217,7 +222,9 @@ _inherited: list[list[sqlite3.Connection]] = []
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=KEPT_STATEMENTS
+    )
     connection.text_factory = _text
     try:
         # A commit survives the end of the process without a sync of the disk, and the file
