@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import servers
-import trustme
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import trustme
 
     from faults.fault import Scene
 
@@ -25,6 +27,8 @@ class Certificates:
     """
 
     def __init__(self, directory: Path) -> None:
+        import trustme  # see without_tls
+
         self.directory = directory
         self._trusted, self._other = trustme.CA(), trustme.CA()
         self._trusted.cert_pem.write_to_path(str(directory / TRUSTED))
@@ -77,6 +81,8 @@ def right_certificate(scene: Scene) -> None:
 
 def without_tls() -> str:
     """Return why there is no TLS: a server that was built without it complains of the first option, not the second."""
+    if importlib.util.find_spec("trustme") is None:
+        return "there is no trustme, which makes certificates, for this Python"
     program = servers.redis_server_program()
     assert program is not None
     words = [program, "--tls-port", "0", "--port", "none"]
