@@ -301,6 +301,9 @@ def test_ci_runs_what_developers_are_told_to_run() -> None:
     assert missing == [
         "python -m pytest -m slow",
         'python3.12 -m venv .venv/3.12 && .venv/3.12/bin/pip install -e ".[dev]" && .venv/3.12/bin/python -m pytest',
+        "~/free/bin/python3.13t -m venv .venv/free && .venv/free/bin/pip install -e .",
+        *(command for command in commands if command.startswith((".venv/free/bin/python -c", "  while read"))),
+        "PYTHON_GIL=0 .venv/free/bin/python -m pytest",
         "python tests/linearizability --minutes 10",
         'pip install -e ".[dev,fuzz]" && python tests/fuzz --seconds 60',
         'pip install -e ".[dev,mutation]" && python tests/mutation machine outcome lua',

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -241,6 +243,28 @@ def test_a_strange_value_is_treated_as_missing_and_logged_once(
     assert first.verdict in ("admitted", "rejected")
     assert redis_store.record.state == "closed"
     assert len([record for record in caplog.records if "not understood" in record.message]) == 1
+
+
+def test_threads_that_find_a_strange_value_at_once_log_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    storage = pybreaker_ext.CircuitRedisStorage("closed", redis.Redis(), "claude")
+    names, together = [f"field{number}" for number in range(200)], threading.Barrier(4)
+
+    def find() -> None:
+        for name in names:
+            together.wait()
+            storage._warn_of_strange(name)
+
+    threads = [threading.Thread(target=find) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(caplog.records) == len(names)
 
 
 @pytest.mark.parametrize("value", [*STRANGE[1:], "a:b,c", "a:1;b:2", ":1", "a:", "a:1b:2", "a:00000000000000001"])

@@ -112,7 +112,8 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         self._packed: tuple[Policy | None, bytes] = (None, b"")
         #: The last answer but for its times, and what it said.
         self._known: tuple[str, Any] = ("", None)
-        self._reported_strange: frozenset[str] = frozenset()
+        #: Names of values that were not understood, each with whoever has logged it.
+        self._reported_strange: dict[str, object] = {}
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -207,13 +208,14 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
         return found[:4]
 
     def _warn_of_strange(self, names: str) -> None:
-        for name in set(names.split(",")) - self._reported_strange:
-            self._reported_strange |= {name}
-            logger.warning(
-                "Redis holds a value that is not understood, and treated as missing: %s of %s",
-                name,
-                self._keys[0].decode(),
-            )
+        mine = object()
+        for name in names.split(","):
+            if self._reported_strange.setdefault(name, mine) is mine:  # one step: threads may come at the same time
+                logger.warning(
+                    "Redis holds a value that is not understood, and treated as missing: %s of %s",
+                    name,
+                    self._keys[0].decode(),
+                )
 
     def _initialize_redis_state(self, state: str) -> None:
         """Do nothing: constructing does no I/O, and a missing record is a state like another."""
