@@ -546,6 +546,22 @@ def test_a_wait_that_has_lasted_just_as_long_as_it_may_is_cut(monkeypatch: pytes
         watch.leave()
 
 
+def test_a_wait_that_has_ended_is_not_cut_when_it_would_have_lasted_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("pybreaker_ext.streams.watchdog.time", SimpleNamespace(monotonic=lambda: now[0]))
+    dog, cut = Watchdog(), []
+    ended, other = Watch(dog, lambda: cut.append("ended")), Watch(dog, lambda: cut.append("other"))
+    ended.begin(1000.0)
+    until(lambda: dog._next_look == 1100.0)
+    ended.end()
+    now[0] = 2000.0
+    other.begin(-1000.0)  # which wakes it
+    until(lambda: dog._next_look == math.inf)
+    assert cut == ["other"]
+    ended.leave()
+    other.leave()
+
+
 def test_the_watchdog_is_woken_only_for_a_wait_that_ends_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else each chunk of each stream would cost a change of threads, and back."""
     monkeypatch.setattr("pybreaker_ext.streams.watchdog.time", SimpleNamespace(monotonic=lambda: 100.0))
