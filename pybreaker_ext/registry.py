@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections import OrderedDict
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 #: What is made by name is probed sooner than pybreaker's, and closes after two successes.
 DEFAULTS: Final[Mapping[str, Any]] = {"reset_timeout": 30, "success_threshold": 2}
+
+
+#: Whether one thread runs at a time, so that a method of an `OrderedDict` is one step.
+HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class RegistryClosedError(RuntimeError):
@@ -187,7 +192,11 @@ class CircuitBreakerRegistry:
         """
         if not given:
             try:  # each of the two is one step, so the path of every call needs no lock
-                self._remembered.move_to_end(name)
+                if HAS_GIL:
+                    self._remembered.move_to_end(name)
+                else:  # two threads that change an `OrderedDict` at once break it
+                    with self._lock:
+                        self._remembered.move_to_end(name)
                 return self._remembered[name]
             except (KeyError, TypeError):  # unknown, forgotten just now, or no name at all
                 pass
@@ -214,11 +223,12 @@ class CircuitBreakerRegistry:
         return [breaker for breaker in found if breaker is not None]
 
     def _copy(self) -> dict[str, CircuitBreaker]:
-        while True:
-            try:
-                return dict(self._remembered)
-            except RuntimeError:  # another thread has got one meanwhile
-                continue
+        with self._lock:
+            while True:
+                try:
+                    return dict(self._remembered)
+                except RuntimeError:  # another thread, which needs no lock for that, has moved one meanwhile
+                    continue
 
     def __len__(self) -> int:
         """Count the breakers that are remembered."""

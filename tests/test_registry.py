@@ -259,6 +259,28 @@ def test_names_are_read_while_others_get_some() -> None:
             thread.join()
 
 
+def test_many_threads_that_get_known_names_all_find_them() -> None:
+    """Without a GIL, an order that several threads change at once is soon broken: names get lost, or Python crashes."""
+    names = ("a", "b", "c")
+    with CircuitBreakerRegistry("memory://") as registry:
+        made = {name: registry.get(name) for name in names}
+        found: list[bool] = []
+        start = threading.Barrier(8)
+
+        def get(first: int) -> None:
+            mine = (*names[first:], *names[:first]) * 30_000
+            start.wait()
+            found.append(all(registry.get(name) is made[name] for name in mine))
+
+        threads = [threading.Thread(target=get, args=(number % 3,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [True] * 8
+        assert sorted(registry.names()) == list(names)
+
+
 def test_reset_all_reaches_who_is_forgotten_and_held(url: str) -> None:
     with CircuitBreakerRegistry(url, max_breakers=1) as registry:
         held = registry.get("held")
