@@ -33,7 +33,7 @@ from pybreaker_ext import (
 )
 from pybreaker_ext.admission import CircuitAdmission
 from pybreaker_ext.control import CircuitControl
-from pybreaker_ext.storage.cancellation import _running
+from pybreaker_ext.storage.cancellation import _running, finished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -922,6 +922,26 @@ class TestLoops:
             for _ in range(3):
                 asyncio.run(main())
             assert (sockets(), threading.active_count(), len(_running)) == (before, threads, 0)
+
+    def test_while_other_loops_begin_and_end_commands(self) -> None:
+        """A loop that ends looks at the commands of all loops, and other threads' change meanwhile."""
+
+        class Command:
+            """One of a loop in another thread, which begins the next one just now."""
+
+            def get_loop(self) -> None:
+                if len(others) < 5:
+                    others.append(Command())
+                    running.add(others[-1])
+
+        running: set[Any] = _running
+        others = [Command()]
+        running.add(others[0])
+        try:
+            asyncio.run(finished())
+        finally:
+            running.difference_update(others)
+        assert len(others) > 1
 
 
 class TestClients:

@@ -77,7 +77,7 @@ async def finished() -> None:
     """Wait until the running loop's commands are done; called before its connections are closed."""
     loop = asyncio.get_running_loop()
     await asyncio.sleep(0)  # the loop closes all its generators at once, and streams among them report that
-    mine = [task for task in _running if task.get_loop() is loop]
+    mine = [task for task in list(_running) if task.get_loop() is loop]  # other loops' threads change the set
     if mine:
         await asyncio.wait(mine, timeout=ENDING_TIME)
 
