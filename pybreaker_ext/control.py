@@ -79,18 +79,20 @@ class CircuitControl(CircuitTuning):
 
     def renew_after_fork(self) -> None:
         """Replace the lock, which a thread of the parent may have held."""
-        self._lock = threading.RLock()  # pybreaker's, of the lists of listeners and exclusions only
+        self._lock = threading.RLock()  # pybreaker's, of listeners, exclusions and settings only
         self._local.renew_after_fork()
 
     def add_listener(self, listener: Any) -> None:
         """Add a listener; it is told from the next call on."""
-        super().add_listener(listener)
-        self._notifier.know(self._listeners)
+        with self._lock:
+            super().add_listener(listener)
+            self._notifier.know(self._listeners)
 
     def remove_listener(self, listener: Any) -> None:
         """Remove a listener."""
-        super().remove_listener(listener)
-        self._notifier.know(self._listeners)
+        with self._lock:
+            super().remove_listener(listener)
+            self._notifier.know(self._listeners)
 
     def snapshot(self) -> Snapshot:
         """Return one consistent look at the circuit. Changes nothing; one round trip with Redis."""

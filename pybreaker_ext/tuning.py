@@ -31,8 +31,9 @@ class CircuitTuning(pybreaker.CircuitBreaker):
 
     @fail_max.setter
     def fail_max(self, number: int) -> None:
-        self._fail_max = settings.whole_number("fail_max", number)
-        self._policy = self._new_policy()
+        with self._lock:
+            self._fail_max = settings.whole_number("fail_max", number)
+            self._policy = self._new_policy()
 
     @property
     def reset_timeout(self) -> float:
@@ -46,8 +47,9 @@ class CircuitTuning(pybreaker.CircuitBreaker):
 
     @reset_timeout.setter
     def reset_timeout(self, timeout: float) -> None:
-        self._reset_timeout = settings.seconds("reset_timeout", timeout)
-        self._policy = self._new_policy()
+        with self._lock:
+            self._reset_timeout = settings.seconds("reset_timeout", timeout)
+            self._policy = self._new_policy()
 
     @property
     def success_threshold(self) -> int:
@@ -61,8 +63,9 @@ class CircuitTuning(pybreaker.CircuitBreaker):
 
     @success_threshold.setter
     def success_threshold(self, threshold: int) -> None:
-        self._success_threshold = settings.whole_number("success_threshold", threshold)
-        self._policy = self._new_policy()
+        with self._lock:
+            self._success_threshold = settings.whole_number("success_threshold", threshold)
+            self._policy = self._new_policy()
 
     def _new_policy(self) -> Policy:
         reset_timeout = settings.milliseconds(self._reset_timeout)

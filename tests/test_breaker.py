@@ -167,6 +167,23 @@ class TestCall:
         breaker.call(int)
         assert breaker.current_state == "closed"
 
+    def test_settings_that_two_threads_change_at_once_take_effect_both(self) -> None:
+        class Slow(CircuitBreaker):
+            def _new_policy(self) -> Any:
+                """Return the policy; while the first change is being made, another thread makes one, too."""
+                policy = super()._new_policy()
+                if self.fail_max == 7 and not others:
+                    others.append(threading.Thread(target=setattr, args=(self, "success_threshold", 3)))
+                    others[0].start()
+                    others[0].join(0.2)
+                return policy
+
+        others: list[threading.Thread] = []
+        breaker = Slow()
+        breaker.fail_max = 7
+        others[0].join()
+        assert (breaker._policy.fail_max, breaker._policy.success_threshold) == (7, 3)
+
     def test_the_traceback_leads_to_the_function(self, new_breaker: Any) -> None:
         with pytest.raises(BackendError) as caught:
             new_breaker().call(fail)

@@ -147,6 +147,25 @@ def test_blocks_and_generators_are_told_of_too(log: Log) -> None:
     ]
 
 
+def test_two_that_are_added_at_once_are_both_told(log: Log) -> None:
+    class First:
+        """While the breaker looks for its hooks, another thread adds a listener."""
+
+        @property
+        def before_call(self) -> None:
+            if not others:
+                others.append(threading.Thread(target=breaker.add_listener, args=(log,)))
+                others[0].start()
+                others[0].join(0.2)
+
+    others: list[threading.Thread] = []
+    breaker = CircuitBreaker()
+    breaker.add_listener(First())
+    others[0].join()
+    breaker(int)()
+    assert log.told == [("before_call", "int"), "success"]
+
+
 def test_each_object_is_told_once_of_what_others_did(log: Log) -> None:
     storage = CircuitMemoryStorage()
     other = CircuitBreaker(state_storage=storage)
