@@ -24,13 +24,14 @@ from redis.retry import Retry
 import pybreaker_ext
 from pybreaker_ext import CircuitBreaker, CircuitBreakerError, CircuitRedisStorage, CircuitSQLiteStorage
 from pybreaker_ext.errors import StoreUnavailableError
+from pybreaker_ext.machine import Event, Policy
 from pybreaker_ext.storage.memory import CircuitMemoryStorage
 from pybreaker_ext.storage.outage import LOST_ATTEMPT, RETRY_INTERVAL, Outage, StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pybreaker_ext.machine import Decision, Event, Policy
+    from pybreaker_ext.machine import Decision
 
 
 #: Asks the store for each decision.
@@ -316,6 +317,50 @@ class TestStandIn:
         store.attempt = slow  # type: ignore[method-assign]
         assert outcome(breaker, int) == "ok"
         assert outcome(breaker, int) == "rejected"
+
+    def test_what_goes_away_while_somebody_looks_is_not_tried_by_that_one(self) -> None:
+        """Without a GIL, another thread's news may come between any two looks."""
+
+        class Looked(Outage):
+            """Goes away just after it was looked at."""
+
+            @property
+            def epoch(self) -> int:  # type: ignore[override]
+                seen, self.seen = self.seen, 1
+                return seen
+
+            @epoch.setter
+            def epoch(self, number: int) -> None:
+                self.seen = number
+
+        assert Looked("the store").begin() == 0
+
+    def test_an_answer_while_the_store_goes_away_does_not_make_the_stand_in_forget(self) -> None:
+        class Looked(Outage):
+            """Goes away just after it was looked at, in another thread."""
+
+            def __getattribute__(self, name: str) -> Any:
+                found = super().__getattribute__(name)
+                if name == "epoch" and going:
+                    gone.append(going.pop())
+                    gone[0].start()
+                    gone[0].join(0.2)
+                return found
+
+        going: list[threading.Thread] = []
+        gone: list[threading.Thread] = []
+        store = FlakyStore()
+        breaker = strict(state_storage=store)
+        store.away = True
+        assert outcome(breaker, fail) == "failed"
+        store.now += RETRY_INTERVAL
+        epoch = store.outage.succeeded(store.outage.begin())  # another circuit's caller
+        answer = store.shared.apply(Event("read"), Policy())
+        store.outage.__class__ = Looked
+        going.append(threading.Thread(target=outcome, args=(breaker, fail)))
+        store.stand_in._answered(epoch, answer)
+        gone[0].join()
+        assert breaker.fail_counter == 1
 
     def test_an_error_that_cannot_be_told_is_told_by_its_name(self, caplog: pytest.LogCaptureFixture) -> None:
         class HostileError(Exception):

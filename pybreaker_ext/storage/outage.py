@@ -79,8 +79,9 @@ class Outage:
 
         Whoever gets a number ends with `succeeded`, `failed` or `abandoned`.
         """
-        if self.epoch % 2 == 0:
-            return self.epoch
+        epoch = self.epoch  # once: another thread may change it meanwhile
+        if epoch % 2 == 0:
+            return epoch
         with self.lock:
             now = self._clock()
             if self.epoch % 2 == 0:
@@ -201,8 +202,10 @@ class StandIn:
 
     def _answered(self, epoch: int, decision: Decision) -> Decision:
         epoch = self.outage.succeeded(epoch)
-        if epoch == self.outage.epoch:  # not an answer from before the store went away
-            self._local = None  # the shared record rules again
+        if self._local is not None:
+            with self.outage.lock:
+                if epoch == self.outage.epoch:  # not an answer from before the store went away
+                    self._local = None  # the shared record rules again
         return decision._replace(epoch=epoch) if epoch else decision
 
     def _machine(self) -> CircuitMemoryStorage:
