@@ -11,8 +11,10 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from pybreaker_ext import CircuitBreaker, CircuitMemoryStorage, CircuitRedisStorage, CircuitSQLiteStorage
+from pybreaker_ext.listeners import PrometheusListener
 from pybreaker_ext.tokens import tokens
 
 if TYPE_CHECKING:
@@ -219,6 +221,17 @@ def test_a_fork_beside_a_thread_that_makes_breakers_locks_nobody_out(tmp_path: P
     other.start()
     other.join(20)
     assert not other.is_alive()
+
+
+def test_a_child_leaves_a_metrics_listeners_breakers_to_its_parent() -> None:
+    """Without a GIL, a dictionary has a lock, which waiting threads of the parent can leave locked in a child."""
+    listener = PrometheusListener(CollectorRegistry())
+    breaker = CircuitBreaker(listeners=[listener])
+    breaker.call(int)
+    known = listener._known
+    assert len(known) == 1
+    assert in_child(lambda: (listener._known is known, len(known), len(listener._known))) == (False, 1, 0)
+    assert listener._known is known
 
 
 def test_a_childs_tokens_are_its_own() -> None:

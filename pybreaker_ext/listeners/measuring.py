@@ -95,8 +95,6 @@ class MeasuringListener(CircuitBreakerListener):
         self._name_of = settings.function("name_of", name_of) or labels.name_of
         self._max_names = settings.whole_number("max_names", max_names)
         self._by_name: dict[str, Series] = {}
-        #: By `id`, because users' breakers may be equal or not hashable.
-        self._known: dict[int, Watched] = {}
         #: What waits for the next hook.
         self._late: deque[Callable[[], None]] = deque()
         self.renew_after_fork()
@@ -106,7 +104,9 @@ class MeasuringListener(CircuitBreakerListener):
         """Have the child show its own gauges, and replace the lock, which a thread of the parent may have held."""
         # Re-entrant, because garbage collection may end a guarded generator anywhere, which is told.
         self._lock = threading.RLock()
-        self._known.clear()
+        #: By `id`, because users' breakers may be equal or not hashable. Not the parent's one, cleared: without a GIL,
+        #: a dictionary has a lock, too, and threads that waited for it may have left it locked for ever.
+        self._known: dict[int, Watched] = {}
 
     # The function is positional only: the call's own keywords may have any name.
 
