@@ -117,13 +117,16 @@ class Notifier:
 
     def _ask_who_is_deaf(self, breaker: Any) -> None:
         """Note for how long nobody wants to hear of closed successes; an answer that is no number is none."""
+        asked = self._deaf_times
         try:
-            times = [ignored_for(breaker) for ignored_for in self._deaf_times]
+            times = [ignored_for(breaker) for ignored_for in asked]
         except Exception:
             logger.exception("A success_ignored_for of %r failed", breaker)
             return
         if all(isinstance(seconds, (int, float)) and seconds > 0 for seconds in times):
             self.deaf_until = breaker._local.clock() + min(times)  # noqa: SLF001
+            if self._deaf_times is not asked:  # somebody was added meanwhile, who was not asked
+                self.deaf_until = -math.inf
 
     def tell(self, breaker: Any, hook: str, /, *args: Any, about: Decision | None = None) -> None:
         """Call a hook of every listener that has it; `about` is the decision that it is about, if one is."""

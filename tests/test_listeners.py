@@ -166,6 +166,24 @@ def test_two_that_are_added_at_once_are_both_told(log: Log) -> None:
     assert log.told == [("before_call", "int"), "success"]
 
 
+def test_one_that_is_added_while_another_says_how_long_it_is_deaf_is_told(log: Log) -> None:
+    class Deaf(pybreaker_ext.CircuitBreakerListener):
+        def success(self, cb: Any) -> None:
+            pass
+
+        def success_ignored_for(self, cb: Any) -> float:
+            """Return an hour; meanwhile, another thread may add a listener."""
+            adding = threading.Thread(target=cb.add_listener, args=(log,))
+            adding.start()
+            adding.join()
+            return 3600
+
+    breaker = CircuitBreaker(listeners=[Deaf()])
+    for _ in range(2):
+        breaker.call(int)
+    assert log.told == [("before_call", "int"), "success"]
+
+
 def test_each_object_is_told_once_of_what_others_did(log: Log) -> None:
     storage = CircuitMemoryStorage()
     other = CircuitBreaker(state_storage=storage)
