@@ -1040,6 +1040,23 @@ class TestTheWatchdog:
         watch.leave()
         assert not cut.is_set()
 
+    def test_is_not_lost_when_its_thread_could_not_be_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There may be too many at that moment."""
+
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        watch, cut = self.watch()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError, match="can't start"):
+                watch.begin(0.02)
+            watch.leave()
+        watch.begin(0.02)
+        assert cut.wait(30)
+        assert watch.end()
+        watch.leave()
+
     def test_looks_at_the_soonest_of_many(self) -> None:
         watch, cut = self.watch()
         patient = [type(watch)(watch._dog, lambda: None) for _ in range(10)]

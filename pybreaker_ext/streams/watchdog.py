@@ -66,8 +66,9 @@ class Watchdog:
             watch.until = until
             self._watches.add(watch)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="pybreaker_ext streams", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="pybreaker_ext streams", daemon=True)
+                thread.start()  # which may fail; it waits for the lock first
+                self._thread = thread
             elif until < self._next_look:  # mostly a wait that begins later ends later
                 self._changed.notify()
 
