@@ -252,7 +252,7 @@ def test_threads_that_find_a_strange_value_at_once_log_it_once(caplog: pytest.Lo
     def find() -> None:
         for name in names:
             together.wait()
-            storage._warn_of_strange(name)
+            storage._warn_of_strange(f"{name},{name}")
 
     threads = [threading.Thread(target=find) for _ in range(4)]
     interval = sys.getswitchinterval()

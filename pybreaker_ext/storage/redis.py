@@ -209,7 +209,7 @@ class CircuitRedisStorage(ReadableStorage, pybreaker.CircuitRedisStorage):
 
     def _warn_of_strange(self, names: str) -> None:
         mine = object()
-        for name in names.split(","):
+        for name in set(names.split(",")):  # a key and a field may have one name
             if self._reported_strange.setdefault(name, mine) is mine:  # one step: threads may come at the same time
                 logger.warning(
                     "Redis holds a value that is not understood, and treated as missing: %s of %s",
