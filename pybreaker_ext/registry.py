@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 #: What is made by name is probed sooner than pybreaker's, and closes after two successes.
 DEFAULTS: Final[Mapping[str, Any]] = {"reset_timeout": 30, "success_threshold": 2}
 
-
 #: Whether one thread runs at a time, so that a method of an `OrderedDict` is one step.
 HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 

@@ -325,7 +325,7 @@ class TestStandIn:
             """Goes away just after it was looked at."""
 
             @property
-            def epoch(self) -> int:  # type: ignore[override]
+            def epoch(self) -> int:  # type: ignore[override]  an attribute, of which each look shall be seen
                 seen, self.seen = self.seen, 1
                 return seen
 

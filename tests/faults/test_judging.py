@@ -160,7 +160,7 @@ class TestLeaks:
     def test_tasks_of_calls_come_and_go(self) -> None:
         async def calls() -> None:
             while True:
-                await asyncio.create_task(asyncio.sleep(0))
+                await asyncio.create_task(asyncio.sleep(0))  # a task that is over at once
 
         async def main() -> list[int]:
             loop = asyncio.get_running_loop()

@@ -232,7 +232,7 @@ def vitals() -> Vitals:
 def lasting_tasks(loop: asyncio.AbstractEventLoop) -> int:
     """Return how many of a loop's tasks are there for longer than those of a call."""
     seen = asyncio.all_tasks(loop)
-    time.sleep(COME_AND_GO)
+    time.sleep(COME_AND_GO)  # real calls go on meanwhile
     return len(seen & asyncio.all_tasks(loop))
 
 
